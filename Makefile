@@ -1,0 +1,51 @@
+# The front door: `make help` lists what can be done here.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+CODE := app bridge tests
+
+.PHONY: help install demo test lint format artifact clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed-test ## Make .venv with everything: to run, to train, to test
+	@echo "Ready: try $(BIN)/python -m app --help and $(BIN)/python -m bridge --help"
+
+demo: $(VENV)/.installed-demo ## Stream the sample through a broker on this machine and watch the alerts (KEEP=1 leaves it running)
+	@$(BIN)/python -m bridge demo $(if $(KEEP),--keep)
+
+test: $(VENV)/.installed-test lint ## Linters, types, floors, unit tests, integration tests on a real broker
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test ## Style, types and the floors of the house
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.installed-test ## Rewrite the code in the house's style
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+$(VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "Neighborwatch needs Python 3.11 or later; none was found."; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what the demo needs: about a minute"
+	@$(PIP_INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing everything: about two minutes"
+	@$(PIP_INSTALL) --editable '.[test,bench]'
+	@touch $@ $(VENV)/.installed-demo

@@ -1,0 +1,1 @@
+"""Neighborwatch's scoring service: a scikit-learn nearest-neighbour model behind FastAPI."""

@@ -1,0 +1,220 @@
+"""What is in `model_artifacts/`: a fitted pipeline and the manifest that says what it is.
+
+An artifact is a directory with two files. `model.joblib` holds a fitted scikit-learn pipeline (scaling, then a
+`KNeighborsClassifier`); anybody can load it with joblib and compare. `manifest.json` names its features and the
+sha256 of the model file.
+
+Loading a joblib file runs the code that is in it, so nothing is unpickled before its digest is verified. The digest
+is taken of the very bytes that are then unpickled: a file that changes between the two steps changes nothing.
+"""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import msgspec
+import numpy as np
+import sklearn
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+
+from app.scoring.errors import (
+    ArtifactChangedError,
+    ArtifactMissingError,
+    ArtifactNotPinnedError,
+    ArtifactSchemaError,
+    ArtifactUnreadableError,
+    ArtifactVersionError,
+    ManifestInvalidError,
+)
+from app.scoring.transaction import RESERVED_NAMES
+
+FORMAT_VERSION = 1
+MODEL_FILE = "model.joblib"
+MANIFEST_FILE = "manifest.json"
+
+# Names inside the digested file, so that a changed manifest cannot rename features.
+_FEATURES_ATTRIBUTE = "neighborwatch_feature_names_"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an artifact says of itself.
+
+    Attributes:
+        format_version: the version of this format.
+        model_version: the first 12 digits of the sha256 of the model file.
+        feature_names: the features of a transaction, in the order of training.
+        context_names: those features that people want to read beside a prediction: the time and the amount.
+        scikit_learn_version: of the process that trained it.
+        numpy_version: of the process that trained it.
+        sha256: of the model file, in hexadecimal digits.
+        training: how it was trained; for people.
+        metrics: what was measured on transactions later than those it was trained on; for people.
+    """
+
+    format_version: int
+    model_version: str
+    feature_names: tuple[str, ...]
+    context_names: tuple[str, ...]
+    scikit_learn_version: str
+    numpy_version: str
+    sha256: str
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified artifact, loaded."""
+
+    manifest: Manifest
+    pipeline: Pipeline
+
+
+def save_artifact(  # noqa: PLR0913 - each is a part of the artifact
+    directory: Path,
+    pipeline: Pipeline,
+    *,
+    feature_names: tuple[str, ...],
+    context_names: tuple[str, ...],
+    training: dict[str, Any],
+    metrics: dict[str, Any],
+) -> Manifest:
+    """Write an artifact; the manifest comes last, so that an interrupted write is refused at loading."""
+    setattr(pipeline, _FEATURES_ATTRIBUTE, feature_names)
+    buffer = io.BytesIO()
+    joblib.dump(pipeline, buffer, compress=("lzma", 6))
+    model = buffer.getvalue()
+    digest = hashlib.sha256(model).hexdigest()
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        model_version=_model_version(digest),
+        feature_names=feature_names,
+        context_names=context_names,
+        scikit_learn_version=sklearn.__version__,
+        numpy_version=np.__version__,
+        sha256=digest,
+        training=training,
+        metrics=metrics,
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    _replace(directory / MODEL_FILE, model)
+    _replace(directory / MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    return manifest
+
+
+def load_artifact(directory: Path, pinned_sha256: str | None = None) -> Artifact:
+    """Read, verify and unpickle an artifact.
+
+    Args:
+        directory: where `model.joblib` and `manifest.json` are.
+        pinned_sha256: the digest that the model file must have whatever the manifest says; not checked if None.
+
+    Raises:
+        ArtifactError: one of its subclasses for each way to be wrong, with one sentence that says what to do.
+    """
+    manifest = _read_manifest(directory / MANIFEST_FILE)
+    model = _read(directory / MODEL_FILE)
+    _verify_digest(directory, manifest, hashlib.sha256(model).hexdigest(), pinned_sha256)
+    _verify_versions(directory, manifest)
+    pipeline = _unpickle(directory, model)
+    _verify_schema(directory, manifest, pipeline)
+    return Artifact(manifest, pipeline)
+
+
+def _model_version(digest: str) -> str:
+    return digest[:12]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactMissingError(
+            f"The artifact's file {path} cannot be read ({error.strerror}); train a model with `python -m app train`, "
+            "or point the artifact setting at a directory that has one.",
+        ) from error
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        manifest = msgspec.json.decode(_read(path), type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ManifestInvalidError(f"{path} is not a manifest of Neighborwatch: {error}.") from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise ManifestInvalidError(
+            f"{path} has format version {manifest.format_version}; this Neighborwatch reads {FORMAT_VERSION}.",
+        )
+    names = manifest.feature_names
+    if not names or len(set(names)) != len(names) or RESERVED_NAMES & set(names):
+        raise ManifestInvalidError(f"{path} names no features, one of them twice, or one with a reserved name.")
+    if not set(manifest.context_names) <= set(names):
+        raise ManifestInvalidError(f"{path} names a context feature that is none of its features.")
+    return manifest
+
+
+def _verify_digest(directory: Path, manifest: Manifest, digest: str, pinned_sha256: str | None) -> None:
+    if digest != manifest.sha256 or manifest.model_version != _model_version(digest):
+        raise ArtifactChangedError(
+            f"{directory / MODEL_FILE} is not the file that its manifest describes (sha256 {digest[:12]}…, "
+            f"expected {manifest.sha256[:12]}…), so it was not loaded; restore it or train again.",
+        )
+    if pinned_sha256 is not None and digest != pinned_sha256.lower():
+        raise ArtifactNotPinnedError(
+            f"{directory / MODEL_FILE} has sha256 {digest[:12]}…, but the settings demand {pinned_sha256[:12]}…, "
+            "so it was not loaded.",
+        )
+
+
+def _verify_versions(directory: Path, manifest: Manifest) -> None:
+    if _minor(manifest.scikit_learn_version) != _minor(sklearn.__version__):
+        raise ArtifactVersionError(
+            f"The artifact in {directory} was made by scikit-learn {manifest.scikit_learn_version} and this process "
+            f"has {sklearn.__version__}; train again, or install scikit-learn {_minor(manifest.scikit_learn_version)}.",
+        )
+    if manifest.numpy_version.split(".")[0] != np.__version__.split(".")[0]:
+        raise ArtifactVersionError(
+            f"The artifact in {directory} was made with numpy {manifest.numpy_version} and this process has "
+            f"{np.__version__}; train again, or install that version of numpy.",
+        )
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _unpickle(directory: Path, model: bytes) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # Patch versions may differ; minor versions were compared already.
+            warnings.simplefilter("ignore", InconsistentVersionWarning)
+            return joblib.load(io.BytesIO(model))
+    except Exception as error:
+        raise ArtifactUnreadableError(
+            f"{directory / MODEL_FILE} has the right digest but does not load ({type(error).__name__}); train again.",
+        ) from error
+
+
+def _verify_schema(directory: Path, manifest: Manifest, pipeline: Any) -> None:
+    if not isinstance(pipeline, Pipeline) or not isinstance(pipeline[-1], KNeighborsClassifier):
+        raise ArtifactSchemaError(
+            f"{directory / MODEL_FILE} does not hold a pipeline that ends in a KNeighborsClassifier.",
+        )
+    trained_on = getattr(pipeline, _FEATURES_ATTRIBUTE, None)
+    if trained_on != manifest.feature_names or pipeline.n_features_in_ != len(manifest.feature_names):
+        raise ArtifactSchemaError(
+            f"The model in {directory} was trained on other features than its manifest names; train again.",
+        )
+    if list(pipeline.classes_) != [0, 1]:
+        raise ArtifactSchemaError(f"The model in {directory} does not know exactly the classes 0 and 1.")

@@ -1,0 +1,1 @@
+"""Neighborwatch's bridge: scores card transactions while they stream through Apache Kafka."""
