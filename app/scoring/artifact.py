@@ -118,7 +118,7 @@ def load_artifact(directory: Path, pinned_sha256: str | None = None) -> Artifact
     Raises:
         ArtifactError: one of its subclasses for each way to be wrong, with one sentence that says what to do.
     """
-    manifest = _read_manifest(directory / MANIFEST_FILE)
+    manifest = read_manifest(directory)
     model = _read(directory / MODEL_FILE)
     _verify_digest(directory, manifest, hashlib.sha256(model).hexdigest(), pinned_sha256)
     _verify_versions(directory, manifest)
@@ -147,7 +147,14 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest alone, for those who need the names of the features and not the model.
+
+    Raises:
+        ArtifactMissingError: there is none.
+        ManifestInvalidError: it is no manifest of a known format.
+    """
+    path = directory / MANIFEST_FILE
     try:
         manifest = msgspec.json.decode(_read(path), type=Manifest)
     except msgspec.DecodeError as error:

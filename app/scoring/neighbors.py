@@ -8,6 +8,8 @@ two rows alone.
 Ties at the k-th place go to the lower reference id, which is the row that was trained on first.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.neighbors import KNeighborsClassifier
@@ -62,6 +64,12 @@ class NearestNeighbors:
             for block in _blocks(features)
             for distances, indices in zip(*self._search(block), strict=True)
         ]
+
+    def scaled(self, features: FeatureMatrix, feature_names: Sequence[str]) -> tuple[list[str], FeatureMatrix]:
+        """The features in the distance: their names, and their scaled values of shape (n_transactions, n_scaled)."""
+        names = self._scaling.get_feature_names_out(list(feature_names))
+        # A ColumnTransformer puts the name of its part before the feature's, with two underscores between.
+        return [str(name).rpartition("__")[2] for name in names], np.asarray(self._scaling.transform(features))
 
     def _vote(self, distances: FeatureMatrix, indices: _Indices) -> npt.NDArray[np.float64]:
         is_fraud = self._reference_is_fraud[indices]

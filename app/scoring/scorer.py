@@ -52,3 +52,9 @@ class Scorer:
             for index, neighbors in zip(flagged, self._neighbors.nearest(features), strict=True):
                 alerts[index] = Alert(predictions[index], severity(predictions[index]), neighbors)
         return alerts
+
+    def scaled_features(self, transactions: Sequence[Transaction]) -> list[dict[str, float]]:
+        """What the distance is taken of, by feature name, for each transaction."""
+        features = feature_matrix(transactions, len(self.manifest.feature_names))
+        names, scaled = self._neighbors.scaled(features, self.manifest.feature_names)
+        return [dict(zip(names, row, strict=True)) for row in scaled.tolist()]

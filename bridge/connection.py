@@ -1,0 +1,171 @@
+"""How a process reaches the broker: addresses, TLS and SASL, and the clients that are made with them."""
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from bridge.errors import BrokerRefusedError, BrokerUnavailableError, SettingsError
+from bridge.settings import Settings
+
+_MAX_BATCH_BYTES = 900_000  # below the million that a broker takes in one batch unless told otherwise
+_STOP_SECONDS = 5.0
+_RENEW_BEFORE_SECONDS = 30.0
+
+
+def connection_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments for an aiokafka consumer, producer or admin client.
+
+    Raises:
+        SettingsError: a certificate or key file cannot be used.
+    """
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = _ssl_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        arguments |= _sasl_arguments(settings)
+    return arguments
+
+
+@contextlib.asynccontextmanager
+async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """While the context lasts, a producer that waits for all replicas.
+
+    Raises:
+        BrokerUnavailableError: no broker answered, or it never gave an idempotent producer its id.
+        BrokerRefusedError: the broker refused.
+    """
+    producer = AIOKafkaProducer(
+        **connection_arguments(settings),
+        acks="all",
+        enable_idempotence=settings.producer_idempotence,
+        compression_type=None if settings.compression == "none" else settings.compression,
+        max_batch_size=_MAX_BATCH_BYTES,
+        max_request_size=2 * _MAX_BATCH_BYTES,
+    )
+    try:
+        await _start(producer, settings.broker_timeout_seconds)
+        yield producer
+    finally:
+        # With the broker gone, a producer would wait for its unconfirmed batches for ever; they were not committed.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
+
+
+async def _start(producer: AIOKafkaProducer, timeout_seconds: float) -> None:
+    try:
+        await asyncio.wait_for(producer.start(), timeout_seconds)
+    except (TimeoutError, OSError) as error:
+        raise BrokerUnavailableError(
+            f"The broker gave the producer no answer within {timeout_seconds:g} s; if it knows no idempotent producers "
+            "(the embedded broker does not), set BRIDGE_PRODUCER_IDEMPOTENCE=false."
+        ) from error
+    except KafkaError as error:
+        raise BrokerRefusedError(f"The broker refused the producer: {error}.") from error
+
+
+@contextlib.asynccontextmanager
+async def consuming(settings: Settings, group_id: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """While the context lasts, a consumer that commits nothing by itself and starts a new group at the beginning.
+
+    Raises:
+        BrokerUnavailableError: no broker answered.
+        BrokerRefusedError: the broker refused.
+    """
+    consumer = AIOKafkaConsumer(
+        **connection_arguments(settings),
+        group_id=group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.session_timeout_ms // 3,
+    )
+    try:
+        await consumer.start()
+    except KafkaConnectionError as error:
+        await consumer.stop()
+        raise BrokerUnavailableError(f"No Kafka broker answers at {settings.bootstrap_servers}.") from error
+    except KafkaError as error:
+        await consumer.stop()
+        raise BrokerRefusedError(f"The broker refused the consumer: {error}.") from error
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    password = settings.ssl_key_password
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_ca_file)
+        if settings.ssl_certificate_file is not None:
+            context.load_cert_chain(
+                settings.ssl_certificate_file,
+                settings.ssl_key_file,
+                password.get_secret_value() if password else None,
+            )
+    except OSError as error:
+        raise SettingsError(
+            f"The certificate or key files in the BRIDGE_SSL_ settings cannot be used: {error}."
+        ) from error
+    return context
+
+
+def _sasl_arguments(settings: Settings) -> dict[str, Any]:
+    username, password = settings.sasl_username, settings.sasl_password
+    if username is None or password is None:
+        raise SettingsError("SASL needs BRIDGE_SASL_USERNAME and BRIDGE_SASL_PASSWORD.")
+    arguments: dict[str, Any] = {"sasl_mechanism": settings.sasl_mechanism}
+    if settings.sasl_mechanism == "OAUTHBEARER":
+        arguments["sasl_oauth_token_provider"] = ClientCredentials(
+            str(settings.sasl_oauth_token_url), username, password.get_secret_value(), settings.sasl_oauth_scope
+        )
+    else:
+        arguments["sasl_plain_username"] = username
+        arguments["sasl_plain_password"] = password.get_secret_value()
+    return arguments
+
+
+class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships no types
+    """Tokens by the OAuth 2.0 client credentials grant (RFC 6749, section 4.4), kept until shortly before they end."""
+
+    def __init__(self, token_url: str, client_id: str, client_secret: str, scope: str | None = None) -> None:
+        self._token_url = token_url
+        self._credentials = (client_id, client_secret)
+        self._form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
+        self._token = ""
+        self._renew_at = 0.0
+
+    async def token(self) -> str:
+        """A token that is good for a while; aiokafka asks at every connection.
+
+        Raises:
+            BrokerRefusedError: the token endpoint did not answer with a token.
+        """
+        if time.monotonic() >= self._renew_at:
+            await self._renew()
+        return self._token
+
+    async def _renew(self) -> None:
+        try:
+            async with httpx.AsyncClient(timeout=10) as client:
+                response = await client.post(self._token_url, data=self._form, auth=self._credentials)
+                response.raise_for_status()
+                answer = response.json()
+            self._token = str(answer["access_token"])
+            self._renew_at = time.monotonic() + float(answer.get("expires_in", 60)) - _RENEW_BEFORE_SECONDS
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise BrokerRefusedError(
+                f"The token endpoint {self._token_url} gave no token ({type(error).__name__})."
+            ) from error

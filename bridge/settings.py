@@ -1,0 +1,98 @@
+"""Every setting of the bridge's processes: environment variables with the prefix BRIDGE_, or lines of a file `.env`."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Built once in the composition root and passed down as plain values."""
+
+    model_config = SettingsConfigDict(env_prefix="BRIDGE_", env_file=".env", frozen=True, extra="ignore")
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers to start from, host:port,host:port")
+    group_id: str = Field("neighborwatch", description="Consumer group of the bridge")
+    transactions_topic: str = Field("transactions", description="Topic that transactions are read from")
+    predictions_topic: str = Field("fraud_predictions", description="Topic that a prediction a transaction goes to")
+    alerts_topic: str = Field("fraud_alerts", description="Topic of the predictions that reached the threshold")
+    dead_letter_topic: str = Field("transactions_dead_letter", description="Topic of records that cannot be read")
+    processed_topic: str = Field("", description="Topic of the scaled features; empty: they are not published")
+    create_topics: bool = Field(default=False, description="Make the topics that are missing at start")
+    topic_partitions: int = Field(3, ge=1, description="Partitions of a topic that is made")
+    topic_replication_factor: int = Field(
+        -1, ge=-1, description="Replicas of a topic that is made; -1: the broker's default"
+    )
+
+    artifact: Path = Field(Path("model_artifacts/default"), description="Directory of the model artifact")
+    artifact_sha256: str | None = Field(
+        None, pattern="^[0-9a-fA-F]{64}$", description="Digest that the model file must have; empty: the manifest's"
+    )
+    threshold: float = Field(0.8, gt=0, le=1, description="Probability from which a transaction is called fraud")
+
+    max_poll_records: int = Field(500, ge=1, description="Most transactions that are scored and committed at once")
+    max_record_bytes: int = Field(262_144, ge=1, description="A larger record goes to the dead letter topic unread")
+    session_timeout_ms: int = Field(
+        10_000, ge=1_000, description="Silence after which the group takes a member as dead"
+    )
+    producer_idempotence: bool = Field(
+        default=True, description="Producer retries write nothing twice; the embedded broker cannot, Apache Kafka can"
+    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "none", description="Compression of what is published: none, gzip, snappy, lz4 or zstd"
+    )
+    broker_timeout_seconds: float = Field(
+        60, gt=0, description="How long an absent broker is waited for, at start and in the middle, before exit code 1"
+    )
+
+    http_host: str = Field("127.0.0.1", description="Address of the bridge's metrics and health")
+    http_port: int = Field(
+        8001, ge=0, le=65_535, description="Port of the bridge's metrics and health; 0: any free one"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+
+    alerts_group_id: str = Field("neighborwatch-alerts", description="Consumer group of the alert consumer")
+    alerts_dead_letter_topic: str = Field(
+        "fraud_alerts_dead_letter", description="Topic of alerts that the webhook did not take"
+    )
+    webhook_url: HttpUrl | None = Field(None, description="Address that each alert is posted to; empty: none")
+    webhook_authorization: SecretStr | None = Field(None, description="Authorization header of the webhook's requests")
+    webhook_attempts: int = Field(
+        5, ge=1, le=10, description="Attempts, with back-off, before an alert is a dead letter"
+    )
+    webhook_timeout_seconds: float = Field(5, gt=0, le=20, description="How long one attempt may take")
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the broker is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    ssl_ca_file: Path | None = Field(None, description="Certificates to trust (PEM); empty: the machine's")
+    ssl_certificate_file: Path | None = Field(None, description="Certificate of this client (PEM), for mutual TLS")
+    ssl_key_file: Path | None = Field(None, description="Private key of this client (PEM)")
+    ssl_key_password: SecretStr | None = Field(None, description="Password of the private key")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN", description="SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
+    )
+    sasl_username: str | None = Field(None, description="User of PLAIN and SCRAM; client id of OAUTHBEARER")
+    sasl_password: SecretStr | None = Field(None, description="Password of PLAIN and SCRAM; secret of OAUTHBEARER")
+    sasl_oauth_token_url: HttpUrl | None = Field(
+        None, description="Where OAUTHBEARER asks for tokens (client credentials grant)"
+    )
+    sasl_oauth_scope: str | None = Field(None, description="Scope that OAUTHBEARER asks for")
+
+    @model_validator(mode="after")
+    def _credentials_are_complete(self) -> Self:
+        if self.security_protocol.startswith("SASL"):
+            if not self.sasl_username or not self.sasl_password:
+                raise ValueError(
+                    "BRIDGE_SECURITY_PROTOCOL with SASL needs BRIDGE_SASL_USERNAME and BRIDGE_SASL_PASSWORD"
+                )
+            if self.sasl_mechanism == "OAUTHBEARER" and not self.sasl_oauth_token_url:
+                raise ValueError("BRIDGE_SASL_MECHANISM=OAUTHBEARER needs BRIDGE_SASL_OAUTH_TOKEN_URL")
+        return self
+
+    @property
+    def output_topics(self) -> tuple[str, ...]:
+        """The topics that the bridge publishes to."""
+        topics = (self.predictions_topic, self.alerts_topic, self.dead_letter_topic, self.processed_topic)
+        return tuple(topic for topic in topics if topic)

@@ -1,0 +1,123 @@
+"""The topics: are they there, and may they be made?"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from bridge.connection import connection_arguments
+from bridge.errors import BrokerRefusedError, BrokerUnavailableError, TopicsMissingError
+from bridge.settings import Settings
+
+_TOPIC_ALREADY_EXISTS = 36
+_METADATA_WAIT_SECONDS = 10.0
+_HEADROOM_BYTES = 65_536
+
+_log = structlog.get_logger(__name__)
+
+
+async def prepare_topics(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
+    """Wait for the broker, check that the topics exist, and make the missing ones if the settings say so.
+
+    Returns:
+        The number of partitions of each topic.
+
+    Raises:
+        BrokerUnavailableError: no broker answered in the settings' time.
+        BrokerRefusedError: a broker answered and refused, for example the password, or to make a topic.
+        TopicsMissingError: topics are missing and may not be made.
+    """
+    admin = await _open_admin(connection_arguments(settings), settings.broker_timeout_seconds)
+    try:
+        partitions = await _partitions(admin, topics)
+        missing = [topic for topic in topics if topic not in partitions]
+        if missing and not settings.create_topics:
+            raise TopicsMissingError(
+                f"The broker has no topic {', '.join(missing)}; make it, or set BRIDGE_CREATE_TOPICS=true."
+            )
+        if missing:
+            await _create(admin, missing, settings)
+            partitions = await _wait_for(admin, topics)
+        return partitions
+    finally:
+        await admin.close()
+
+
+async def _open_admin(connection: Mapping[str, Any], timeout_seconds: float) -> AIOKafkaAdminClient:
+    servers = connection["bootstrap_servers"]
+
+    def tell(state: RetryCallState) -> None:
+        _log.warning("no broker answers yet", bootstrap_servers=servers, attempt=state.attempt_number)
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((KafkaConnectionError, OSError)),
+        stop=stop_after_delay(timeout_seconds),
+        wait=wait_exponential(multiplier=0.25, max=5),
+        before_sleep=tell,
+        reraise=True,
+    )
+    try:
+        return await retrying(_connected_admin, connection)
+    except (KafkaConnectionError, OSError) as error:
+        raise BrokerUnavailableError(
+            f"No Kafka broker answered at {servers} within {timeout_seconds:g} s; "
+            "start it, or set BRIDGE_BOOTSTRAP_SERVERS to where it is."
+        ) from error
+    except KafkaError as error:
+        raise BrokerRefusedError(f"The Kafka broker at {servers} refused the connection: {error}.") from error
+
+
+async def _connected_admin(connection: Mapping[str, Any]) -> AIOKafkaAdminClient:
+    admin = AIOKafkaAdminClient(**connection)
+    try:
+        await admin.start()
+    except BaseException:
+        await admin.close()
+        raise
+    return admin
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
+    described = await admin.describe_topics(list(topics))
+    return {
+        topic["topic"]: len(topic["partitions"])
+        for topic in described
+        if topic["error_code"] == 0 and topic["partitions"]
+    }
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[str], settings: Settings) -> None:
+    response = await admin.create_topics(
+        [
+            NewTopic(
+                topic,
+                num_partitions=settings.topic_partitions,
+                replication_factor=settings.topic_replication_factor,
+                # A dead letter is the original record and its headers: it must not be too large for its topic.
+                topic_configs={"max.message.bytes": str(1_048_588 + _HEADROOM_BYTES)},
+            )
+            for topic in topics
+        ]
+    )
+    for topic, code, *message in response.topic_errors:
+        if code not in (0, _TOPIC_ALREADY_EXISTS):
+            why = next((text for text in message if text), None) or for_code(code).__name__
+            raise BrokerRefusedError(f"The broker would not make the topic {topic}: {why}.")
+        _log.info("topic made", topic=topic, partitions=settings.topic_partitions)
+
+
+async def _wait_for(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
+    deadline = time.monotonic() + _METADATA_WAIT_SECONDS
+    while True:
+        partitions = await _partitions(admin, topics)
+        missing = [topic for topic in topics if topic not in partitions]
+        if not missing:
+            return partitions
+        if time.monotonic() > deadline:
+            raise BrokerRefusedError(f"The broker made the topic {', '.join(missing)} but does not show it.")
+        await asyncio.sleep(0.1)
