@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,6 +38,9 @@ def run_command(arguments: list[str] | None = None) -> int:
     except (BridgeError, ArtifactError) as error:
         print(error, file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f"This command needs {error.name}, which is not installed: run `make install`.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return _EXIT_CODE_INTERRUPTED
 
@@ -52,9 +56,32 @@ def _command(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, A
             label=parsed.label,
         )
         return produce.run(settings, plan)
+    if parsed.command == "demo":
+        return _demo(settings, parsed)
+    if parsed.command == "report":
+        return _report(settings, parsed)
     if parsed.command == "alerts":
         return _finished(alerts.run(settings))
     return _finished(main.run(settings))
+
+
+def _demo(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import demo  # noqa: PLC0415 - its libraries are in the extra `demo`
+
+    plan = demo.Plan(
+        file=parsed.csv,
+        rate_per_second=parsed.rate,
+        limit=parsed.limit,
+        output=parsed.output,
+        keeps_running=parsed.keep,
+    )
+    return demo.run(settings, plan)
+
+
+def _report(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import report  # noqa: PLC0415 - its libraries are in the extra `train`
+
+    return report.run(settings, report.Plan(output=parsed.output, labels=parsed.labels, label=parsed.label))
 
 
 async def _finished(command: Coroutine[Any, Any, None]) -> int:
@@ -73,6 +100,16 @@ def _parser() -> argparse.ArgumentParser:
     produce_parser = commands.add_parser("produce", help="stream the rows of a CSV file to the transactions topic")
     produce.add_arguments(produce_parser)
     commands.add_parser("alerts", help="log every alert, and post it to a webhook where one is set")
+    report_parser = commands.add_parser("report", help="sums, latency and pictures of what stands in the topics")
+    report_parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the pictures (report)")
+    report_parser.add_argument("--labels", type=Path, metavar="CSV", help="the file that was streamed, for its labels")
+    report_parser.add_argument("--label", default="Class", metavar="COLUMN", help="its label column (Class)")
+    demo_parser = commands.add_parser("demo", help="everything on this machine: broker, stream, alerts, summary")
+    demo_parser.add_argument("--csv", type=Path, default=Path("data/sample_transactions.csv"), help="what to stream")
+    demo_parser.add_argument("--rate", type=float, default=500.0, metavar="N", help="transactions a second (500)")
+    demo_parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N transactions (all)")
+    demo_parser.add_argument("--output", type=Path, default=Path("demo-output"), help="pictures and logs (demo-output)")
+    demo_parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl+C")
     return parser
 
 

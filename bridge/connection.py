@@ -88,6 +88,7 @@ async def consuming(settings: Settings, group_id: str) -> AsyncIterator[AIOKafka
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.session_timeout_ms // 3,
     )

@@ -100,12 +100,12 @@ async def run(settings: Settings, plan: Plan) -> int:
         BridgeError: the broker cannot be used, or did not confirm a row.
     """
     features = read_manifest(settings.artifact).feature_names
-    n_rows = await asyncio.to_thread(_count_rows, plan)
+    n_rows = await asyncio.to_thread(count_rows, plan.file, plan.limit)
     await prepare_topics(settings, [settings.transactions_topic])
     async with producing(settings) as producer:
         sender = _Sender(producer, settings.transactions_topic, settings.broker_timeout_seconds)
         stream = _Stream(plan, features, sender)
-        with stop_on_signal(stream.request_stop), _progress(n_rows) as progress:
+        with stop_on_signal(stream.request_stop), _progress(None if plan.repeats else n_rows) as progress:
             await stream.send_all(progress)
     print(  # noqa: T201 - the command's answer
         f"{stream.n_sent:,} transactions sent to {settings.transactions_topic}, {stream.n_bad:,} bad rows.", flush=True
@@ -121,7 +121,7 @@ def read_rows(path: Path, features: Sequence[str], label: str) -> Iterator[Row |
     Raises:
         TransactionsFileError: the file cannot be read or lacks a feature.
     """
-    with _open(path) as file:
+    with open_csv(path) as file:
         reader = csv.reader(file)
         header = next(reader, [])
         missing = [name for name in features if name not in header]
@@ -274,17 +274,20 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
-def _count_rows(plan: Plan) -> int | None:
-    """Rows that will be sent, for the progress bar; None when they have no end."""
-    with _open(plan.file) as file:
-        n_rows = sum(1 for _ in file) - 1
-    if plan.repeats:
-        return plan.limit or None
-    return min(n_rows, plan.limit) if plan.limit else n_rows
+def count_rows(file: Path, limit: int = 0) -> int:
+    """Rows of the file, without its header; at most limit if there is one."""
+    with open_csv(file) as lines:
+        n_rows = sum(1 for _ in lines) - 1
+    return min(n_rows, limit) if limit else n_rows
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[str]]:
+def open_csv(path: Path) -> Iterator[IO[str]]:
+    """Open a CSV or CSV.gz file.
+
+    Raises:
+        TransactionsFileError: it cannot be read as text; also while it is read.
+    """
     try:
         with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
             yield file

@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     create_topics: bool = Field(default=False, description="Make the topics that are missing at start")
     topic_partitions: int = Field(3, ge=1, description="Partitions of a topic that is made")
     topic_replication_factor: int = Field(
-        -1, ge=-1, description="Replicas of a topic that is made; -1: the broker's default"
+        0, ge=0, description="Replicas of a topic that is made; 0: three, or as many as there are brokers"
     )
 
     artifact: Path = Field(Path("model_artifacts/default"), description="Directory of the model artifact")
@@ -33,6 +33,7 @@ class Settings(BaseSettings):
 
     max_poll_records: int = Field(500, ge=1, description="Most transactions that are scored and committed at once")
     max_record_bytes: int = Field(262_144, ge=1, description="A larger record goes to the dead letter topic unread")
+    fetch_max_wait_ms: int = Field(500, ge=1, description="How long the broker may hold a request for new records")
     session_timeout_ms: int = Field(
         10_000, ge=1_000, description="Silence after which the group takes a member as dead"
     )

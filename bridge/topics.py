@@ -16,6 +16,7 @@ from bridge.settings import Settings
 
 _TOPIC_ALREADY_EXISTS = 36
 _METADATA_WAIT_SECONDS = 10.0
+_REPLICAS_WANTED = 3
 _HEADROOM_BYTES = 65_536
 
 _log = structlog.get_logger(__name__)
@@ -83,21 +84,21 @@ async def _connected_admin(connection: Mapping[str, Any]) -> AIOKafkaAdminClient
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
-    described = await admin.describe_topics(list(topics))
-    return {
-        topic["topic"]: len(topic["partitions"])
-        for topic in described
-        if topic["error_code"] == 0 and topic["partitions"]
-    }
+    # All topics are listed first, because some brokers make a topic when somebody asks about it by its name.
+    there = sorted(set(topics) & set(await admin.list_topics()))
+    described = await admin.describe_topics(there) if there else []
+    return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["partitions"]}
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[str], settings: Settings) -> None:
+    brokers = (await admin.describe_cluster())["brokers"]
+    replication_factor = settings.topic_replication_factor or min(_REPLICAS_WANTED, len(brokers))
     response = await admin.create_topics(
         [
             NewTopic(
                 topic,
                 num_partitions=settings.topic_partitions,
-                replication_factor=settings.topic_replication_factor,
+                replication_factor=replication_factor,
                 # A dead letter is the original record and its headers: it must not be too large for its topic.
                 topic_configs={"max.message.bytes": str(1_048_588 + _HEADROOM_BYTES)},
             )

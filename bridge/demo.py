@@ -1,0 +1,253 @@
+"""`python -m bridge demo`: everything on one machine, one command, every process a real one.
+
+A broker (the embedded one, or the one that BRIDGE_BOOTSTRAP_SERVERS names), the scoring service, the bridge and the
+alert consumer are started; the sample streams through them; then the sums are checked and pictures drawn. On somebody's
+own broker the topics get names of their own and are deleted at the end.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bridge.connection import connection_arguments, producing
+from bridge.embedded import embedded_broker, free_port
+from bridge.pictures import draw_stream
+from bridge.processes import LogTail, ProcessError, Processes
+from bridge.produce import count_rows
+from bridge.settings import Settings
+from bridge.signals import stop_on_signal
+from bridge.stream import StreamReader, frauds_by_label, reading
+from bridge.summary import is_complete, summary
+from bridge.topics import prepare_topics
+
+_LABEL = "Class"
+_HOST = "127.0.0.1"
+_GIVE_UP_SECONDS = 60.0
+_SETTLED_SECONDS = 1.0
+_EXIT_CODE_INTERRUPTED = 130
+_EMBEDDED_FETCH_WAIT_MS = 10  # the embedded broker lets a record wait for half of it
+_TOPIC_SETTINGS = (
+    "transactions_topic",
+    "predictions_topic",
+    "alerts_topic",
+    "dead_letter_topic",
+    "alerts_dead_letter_topic",
+)
+_OTHER_SETTINGS = (
+    "bootstrap_servers",
+    "group_id",
+    "alerts_group_id",
+    "create_topics",
+    "fetch_max_wait_ms",
+    "http_host",
+    "http_port",
+    "processed_topic",
+    "producer_idempotence",
+)
+# Sent behind the transactions, to show what becomes of records that cannot be read.
+_BROKEN_RECORDS = (b"this is not JSON", b'{"Time": 0, "Amount": NaN}', b'{"Time": 0, "Amount": 12.5}')
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to show: rate_per_second transactions of the file, at most limit of them (0: all)."""
+
+    file: Path
+    rate_per_second: float
+    limit: int
+    output: Path
+    keeps_running: bool
+
+
+async def run(settings: Settings, plan: Plan) -> int:
+    """Show it.
+
+    Returns:
+        0 when every transaction was answered or is a dead letter, 1 when not, 130 when interrupted.
+
+    Raises:
+        BridgeError: something did not start or ended early; its message says which log to read.
+    """
+    console = Console()
+    show = asyncio.create_task(_show(settings, plan, console))
+
+    def interrupt() -> None:
+        show.cancel()
+
+    with stop_on_signal(interrupt):
+        try:
+            return await show
+        except asyncio.CancelledError:
+            console.print("Interrupted; everything is ended.")
+            return _EXIT_CODE_INTERRUPTED
+
+
+async def _show(given: Settings, plan: Plan, console: Console) -> int:
+    plan.output.mkdir(parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as stack:
+        console.print(f"[bold]Neighborwatch[/bold] streams {plan.file} (logs and pictures: {plan.output}/)")
+        settings = await stack.enter_async_context(_broker(given, plan, console))
+        service_port = free_port()
+        processes = stack.enter_context(_processes(settings, service_port, plan.output))
+        bridge_address, service_address = (f"http://{_HOST}:{port}" for port in (settings.http_port, service_port))
+        console.print("Waiting for the scoring service, the bridge and the alert consumer …")
+        await processes.wait_until_ready("service", service_address)
+        await processes.wait_until_ready("bridge", bridge_address)
+        reader = await stack.enter_async_context(reading(settings, arrives_now=True))
+        await _stream(settings, plan, processes, reader, console)
+        await _conclude(settings, plan, reader, console)
+        console.print(f"Score a transaction yourself: {service_address}/docs")
+        console.print(f"Metrics: {bridge_address}/metrics and {service_address}/metrics", highlight=False)
+        if plan.keeps_running:
+            console.print(f"Everything keeps running on the broker at {settings.bootstrap_servers}; Ctrl+C ends it.")
+            await asyncio.Event().wait()
+    return 0 if is_complete(reader.stream) else 1
+
+
+@contextlib.asynccontextmanager
+async def _broker(given: Settings, plan: Plan, console: Console) -> AsyncIterator[Settings]:
+    """The settings of the demo's processes, on a broker whose topics are there while the context lasts."""
+    ours = {"http_host": _HOST, "http_port": free_port(), "create_topics": True, "processed_topic": ""}
+    if "bootstrap_servers" in given.model_fields_set:
+        prefix = f"neighborwatch-demo-{secrets.token_hex(3)}-"
+        names = {name: prefix + getattr(given, name) for name in (*_TOPIC_SETTINGS, "group_id", "alerts_group_id")}
+        settings = given.model_copy(update=ours | names)
+        console.print(f"Broker: {settings.bootstrap_servers}; topics {prefix}…, deleted at the end")
+        await prepare_topics(settings, _topics(settings))
+        try:
+            yield settings
+        finally:
+            await _delete_topics(settings)
+        return
+    with embedded_broker(plan.output / "broker.log") as address:
+        # The embedded broker knows neither idempotent producers nor transactions.
+        can = {"producer_idempotence": False, "fetch_max_wait_ms": _EMBEDDED_FETCH_WAIT_MS}
+        settings = given.model_copy(update=ours | can | {"bootstrap_servers": address})
+        console.print(f"Broker: the embedded one at {address}, in memory, delivery at-least-once")
+        await prepare_topics(settings, _topics(settings))
+        yield settings
+
+
+def _topics(settings: Settings) -> list[str]:
+    return [getattr(settings, name) for name in _TOPIC_SETTINGS]
+
+
+async def _delete_topics(settings: Settings) -> None:
+    admin = AIOKafkaAdminClient(**connection_arguments(settings))
+    await admin.start()
+    try:
+        await admin.delete_topics(_topics(settings))
+    finally:
+        await admin.close()
+
+
+@contextlib.contextmanager
+def _processes(settings: Settings, service_port: int, directory: Path) -> Iterator[Processes]:
+    names = (*_TOPIC_SETTINGS, *_OTHER_SETTINGS)
+    environment = {f"BRIDGE_{name.upper()}": str(getattr(settings, name)) for name in names}
+    environment |= {
+        "APP_HOST": _HOST,
+        "APP_PORT": str(service_port),
+        "APP_ARTIFACT": str(settings.artifact),
+        "APP_THRESHOLD": str(settings.threshold),
+    }
+    processes = Processes(environment, directory)
+    try:
+        processes.start("service", "app", "serve")
+        processes.start("bridge", "bridge", "run")
+        processes.start("alerts", "bridge", "alerts")
+        yield processes
+    finally:
+        processes.end_all()
+
+
+async def _stream(settings: Settings, plan: Plan, processes: Processes, reader: StreamReader, console: Console) -> None:
+    """Stream the file and show what comes of it, until every transaction is answered and nothing more comes."""
+    n_rows = await asyncio.to_thread(count_rows, plan.file, plan.limit)
+    limit = ("--limit", str(plan.limit)) if plan.limit else ()
+    processes.start("producer", "bridge", "produce", str(plan.file), "--rate", str(plan.rate_per_second), *limit)
+    columns = (TextColumn("answered"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[alerts]} alerts"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        screen = _Screen(progress, n_rows, reader, LogTail(processes.log_file("alerts")))
+        while not processes.has_ended("producer"):
+            await screen.follow()
+            _check(processes)
+        await _send_broken_records(settings)
+        while not screen.is_settled:
+            await screen.follow()
+            _check(processes)
+            if screen.quiet_seconds > _GIVE_UP_SECONDS:
+                raise ProcessError(f"Nothing came for {_GIVE_UP_SECONDS:g} s; the logs are in {plan.output}.")
+
+
+def _check(processes: Processes) -> None:
+    for name in ("service", "bridge", "alerts"):
+        if processes.has_ended(name):
+            raise ProcessError(f"{name} ended before the demo did; its log is {processes.log_file(name)}.")
+
+
+class _Screen:
+    """Shows the answers and alerts as they come."""
+
+    def __init__(self, progress: Progress, n_rows: int, reader: StreamReader, alerts: LogTail) -> None:
+        self._progress = progress
+        self._task = progress.add_task("answered", total=n_rows, alerts=0)
+        self._reader = reader
+        self._alerts = alerts
+        self._n_alerts = 0
+        self._seen = (0, 0, 0)
+        self._changed_at = time.monotonic()
+
+    async def follow(self) -> None:
+        await self._reader.read_some()
+        for fact in self._alerts.new_facts():
+            if fact.get("event") == "fraud alert":
+                self._n_alerts += 1
+                self._progress.console.print(_alert_line(fact), highlight=False)
+        stream = self._reader.stream
+        self._progress.update(self._task, completed=len(stream.answered), alerts=self._n_alerts)
+        seen = (stream.n_transactions, len(stream.answered) + stream.dead_letters.total(), self._n_alerts)
+        if seen != self._seen:
+            self._seen = seen
+            self._changed_at = time.monotonic()
+
+    @property
+    def quiet_seconds(self) -> float:
+        return time.monotonic() - self._changed_at
+
+    @property
+    def is_settled(self) -> bool:
+        stream = self._reader.stream
+        is_done = is_complete(stream) and self._n_alerts >= stream.n_alerts
+        return is_done and self.quiet_seconds > _SETTLED_SECONDS
+
+
+def _alert_line(fact: Mapping[str, Any]) -> str:
+    style = "bold red" if fact["severity"] == "critical" else "red"
+    amount = f"{fact['Amount']:>9,.2f} EUR, " if "Amount" in fact else ""
+    return (
+        f"[{style}]{fact['severity']:>8}[/]  {amount}probability {fact['fraud_probability']:.3f}, "
+        f"{fact['frauds_among_neighbors']} nearest are fraud, transaction {fact['transaction_id']}"
+    )
+
+
+async def _send_broken_records(settings: Settings) -> None:
+    async with producing(settings) as producer:
+        for record in _BROKEN_RECORDS:
+            await producer.send_and_wait(settings.transactions_topic, record)
+
+
+async def _conclude(settings: Settings, plan: Plan, reader: StreamReader, console: Console) -> None:
+    reader.stream.fraud_sources = frauds_by_label(reader.lines, plan.file, _LABEL)
+    pictures = await asyncio.to_thread(draw_stream, reader.stream, settings.threshold, plan.output)
+    console.print(summary(reader.stream))
+    console.print(f"Pictures: {', '.join(str(picture) for picture in pictures)}")
