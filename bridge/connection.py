@@ -103,7 +103,9 @@ async def consuming(settings: Settings, group_id: str) -> AsyncIterator[AIOKafka
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        # A broker that does not answer would hold the goodbye to the group for the 40 s of a request.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(consumer.stop(), _STOP_SECONDS)
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:

@@ -1,0 +1,38 @@
+"""A small model for tests of what stands around the model: four features, and fraud where V1 and V2 are large."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from app.scoring.artifact import Manifest, save_artifact
+
+FEATURE_NAMES = ("Time", "V1", "V2", "Amount")
+LEGITIMATE = {"Time": 10.0, "V1": 0.0, "V2": 0.0, "Amount": 20.0}
+FRAUD = {"Time": 10.0, "V1": 6.0, "V2": 6.0, "Amount": 500.0}
+
+
+def make_artifact(directory: Path) -> Manifest:
+    """Train on 400 legitimate and 40 fraudulent transactions, and save."""
+    generator = np.random.default_rng(7)
+    legitimate = generator.normal([0, 0, 0, 30], [1, 1, 1, 5], size=(400, 4))
+    fraud = generator.normal([0, 6, 6, 500], [1, 0.5, 0.5, 5], size=(40, 4))
+    features = np.vstack([legitimate, fraud])
+    labels = np.repeat([0, 1], [400, 40])
+    pipeline = Pipeline(
+        [
+            ("scaling", ColumnTransformer([("standard", StandardScaler(), [1, 2, 3])])),
+            ("neighbors", KNeighborsClassifier(5, weights="distance", algorithm="brute")),
+        ]
+    )
+    return save_artifact(
+        directory,
+        pipeline.fit(features, labels),
+        feature_names=FEATURE_NAMES,
+        context_names=("Time", "Amount"),
+        training={"rows": len(features)},
+        metrics={},
+    )
