@@ -32,6 +32,12 @@ format: $(VENV)/.installed-test ## Rewrite the code in the house's style
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+artifact: $(VENV)/.installed-test ## Make the default artifact and the sample again: the same bytes on the same machine
+	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
+	$(BIN)/python -m app synthesize --rows 60000 --decimals 2 --seed 2026 --output "$$work/synthetic.csv" && \
+	$(BIN)/python -m app train "$$work/synthetic.csv" --test-fraction 0.1666667 --output model_artifacts/default && \
+	{ head -n 1 "$$work/synthetic.csv"; tail -n 10000 "$$work/synthetic.csv"; } > data/sample_transactions.csv
+
 clean: ## Remove what the targets made
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 

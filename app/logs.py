@@ -32,5 +32,6 @@ def configure(level: str = "INFO") -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*finish, renderer]),
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "uvicorn.access"):
+    # Their news at level info is about their own insides.
+    for chatty in ("aiokafka", "httpx", "httpcore", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

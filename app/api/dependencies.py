@@ -1,0 +1,50 @@
+"""What the routes ask for: the scorer that the lifespan loaded, in a thread of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, TypedDict, cast
+
+import anyio
+from fastapi import Depends, Request
+
+from app.api.errors import NotReadyError
+from app.metrics import Metrics
+from app.scoring.prediction import Prediction
+from app.scoring.scorer import Scorer
+from app.scoring.transaction import Transaction
+
+
+@dataclass
+class ScoringService:
+    """Scores in threads, so that the event loop answers others meanwhile; a limit keeps requests from piling up."""
+
+    scorer: Scorer
+    metrics: Metrics
+    limiter: anyio.CapacityLimiter
+    is_stopping: bool = False
+
+    async def score(self, transactions: Sequence[Transaction]) -> list[Prediction]:
+        """Predictions in the order of the transactions."""
+        with self.metrics.score_seconds.time():
+            predictions = await anyio.to_thread.run_sync(self.scorer.score, transactions, limiter=self.limiter)
+        self.metrics.scored.inc(len(predictions))
+        self.metrics.frauds.inc(sum(prediction.is_fraud for prediction in predictions))
+        return predictions
+
+
+class LifespanState(TypedDict):
+    """What the lifespan gives to every request."""
+
+    scoring: ScoringService
+
+
+def scoring_service(request: Request) -> ScoringService:
+    scoring = cast("ScoringService | None", getattr(request.state, "scoring", None))
+    if scoring is None:
+        raise NotReadyError("The model is not loaded yet.")
+    if scoring.is_stopping:
+        raise NotReadyError("The service is stopping.")
+    return scoring
+
+
+Scoring = Annotated[ScoringService, Depends(scoring_service)]

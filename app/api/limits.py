@@ -1,0 +1,59 @@
+"""What a request body may be: JSON, and no larger than a setting. Looked at before anything reads it."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import MEDIA_TYPE, Problem
+
+
+class BodyLimits:
+    """ASGI middleware: status 413 for a body over the limit, sent with its length or without, 415 for another type."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        if not _is_json(request.headers.get("content-type", "")):
+            await _refuse(send, 415, "Unsupported Media Type", "Send application/json.", request.url.path)
+        elif self._announces_too_much(request.headers.get("content-length", "")):
+            await _refuse(send, 413, "Content Too Large", self._sentence, request.url.path)
+        else:
+            await self._app(scope, self._counting(receive), send)
+
+    @property
+    def _sentence(self) -> str:
+        return f"A body may have {self._max_body_bytes} bytes."
+
+    def _announces_too_much(self, length: str) -> bool:
+        return length.isdigit() and int(length) > self._max_body_bytes
+
+    def _counting(self, receive: Receive) -> Receive:
+        n_received = 0
+
+        async def counted() -> Message:
+            nonlocal n_received
+            message = await receive()
+            n_received += len(message.get("body", b""))
+            if n_received > self._max_body_bytes:
+                raise HTTPException(413, self._sentence)
+            return message
+
+        return counted
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+async def _refuse(send: Send, status: int, title: str, detail: str, path: str) -> None:
+    body = Problem(title=title, status=status, detail=detail, instance=path).model_dump_json(exclude_none=True).encode()
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": body})

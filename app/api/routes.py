@@ -1,0 +1,75 @@
+"""The addresses of the service."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.api.dependencies import Scoring
+from app.api.errors import problem_responses
+from app.api.schemas import (
+    BatchAnswer,
+    HealthAnswer,
+    ModelAnswer,
+    PredictionAnswer,
+    RequestModels,
+    to_transaction,
+)
+from app.scoring.prediction import Prediction
+
+
+def create_router(models: RequestModels) -> APIRouter:
+    router = APIRouter()
+
+    async def score(transaction: BaseModel, scoring: Scoring) -> PredictionAnswer:
+        """Score one transaction."""
+        (prediction,) = await scoring.score([to_transaction(transaction, models.feature_fields)])
+        return _answer(prediction)
+
+    async def score_batch(batch: BaseModel, scoring: Scoring) -> BatchAnswer:
+        """Score up to a thousand transactions at once; the answers come in their order."""
+        messages = batch.__dict__["transactions"]
+        predictions = await scoring.score([to_transaction(message, models.feature_fields) for message in messages])
+        return BatchAnswer(predictions=[_answer(prediction) for prediction in predictions])
+
+    # The models are made from the artifact, so the routes learn of them only now.
+    score.__annotations__["transaction"] = models.transaction
+    score_batch.__annotations__["batch"] = models.batch
+    refusals = problem_responses(413, 415, 422, 500, 503)
+    router.post("/score", tags=["scoring"], response_model=PredictionAnswer, responses=refusals)(score)
+    router.post("/score/batch", tags=["scoring"], response_model=BatchAnswer, responses=refusals)(score_batch)
+    router.get("/model", tags=["model"], responses=problem_responses(503))(model)
+    router.get("/health/live", tags=["health"])(live)
+    router.get("/health/ready", tags=["health"], responses=problem_responses(503))(ready)
+    return router
+
+
+async def model(scoring: Scoring) -> ModelAnswer:
+    """The public part of the artifact's manifest."""
+    manifest = scoring.scorer.manifest
+    return ModelAnswer(
+        model_version=manifest.model_version,
+        feature_names=list(manifest.feature_names),
+        threshold=scoring.scorer.threshold,
+        scikit_learn_version=manifest.scikit_learn_version,
+        training=manifest.training,
+        metrics=manifest.metrics,
+    )
+
+
+async def live() -> HealthAnswer:
+    """Whether the event loop turns."""
+    return HealthAnswer(status="live")
+
+
+async def ready(_: Scoring) -> HealthAnswer:
+    """Whether transactions can be scored; status 503 says why not."""
+    return HealthAnswer(status="ready")
+
+
+def _answer(prediction: Prediction) -> PredictionAnswer:
+    return PredictionAnswer.model_construct(
+        transaction_id=prediction.transaction_id,
+        fraud_probability=prediction.fraud_probability,
+        is_fraud=prediction.is_fraud,
+        threshold=prediction.threshold,
+        model_version=prediction.model_version,
+    )

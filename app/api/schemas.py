@@ -1,0 +1,97 @@
+"""The request and response models; those of a transaction are built once, from the features that the artifact names."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
+
+from app.scoring.artifact import Manifest
+from app.scoring.transaction import Transaction
+
+_Feature = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Id = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class PredictionAnswer(BaseModel):
+    """The answer to one transaction."""
+
+    transaction_id: str
+    fraud_probability: float = Field(ge=0, le=1)
+    is_fraud: bool = Field(description="Whether the probability reaches the threshold")
+    threshold: float
+    model_version: str
+
+
+class BatchAnswer(BaseModel):
+    """The answers to a batch, in its order."""
+
+    predictions: list[PredictionAnswer]
+
+
+class ModelAnswer(BaseModel):
+    """The public part of the artifact's manifest."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str
+    feature_names: list[str]
+    threshold: float
+    scikit_learn_version: str
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class HealthAnswer(BaseModel):
+    """Whether the process is well."""
+
+    status: str
+
+
+@dataclass(frozen=True)
+class RequestModels:
+    """The models of one artifact's requests."""
+
+    transaction: type[BaseModel]
+    batch: type[BaseModel]
+    feature_fields: tuple[str, ...]
+
+
+def request_models(manifest: Manifest, max_batch: int) -> RequestModels:
+    # A feature may have a name that is no Python identifier, so fields are numbered and renamed.
+    fields = tuple(f"feature_{index}" for index in range(len(manifest.feature_names)))
+    definitions: dict[str, Any] = {
+        field: (_Feature, Field(alias=name)) for field, name in zip(fields, manifest.feature_names, strict=True)
+    }
+    example = example_transaction(manifest)
+    transaction = create_model(
+        "Transaction",
+        __config__=ConfigDict(extra="ignore", json_schema_extra={"examples": [example]}),
+        transaction_id=(_Id | None, Field(None, description="Yours; one is made when it is missing")),
+        timestamp_received=(AwareDatetime | None, Field(None, description="ISO 8601 with a time zone")),
+        card_id=(_Id | int | None, Field(None, description="The card; never scored")),
+        **definitions,
+    )
+    batch = create_model(
+        "Batch",
+        __config__=ConfigDict(json_schema_extra={"examples": [{"transactions": [example]}]}),
+        transactions=(list[transaction], Field(min_length=1, max_length=max_batch)),  # type: ignore[valid-type] # made above
+    )
+    return RequestModels(transaction, batch, fields)
+
+
+def to_transaction(message: BaseModel, feature_fields: tuple[str, ...]) -> Transaction:
+    values = message.__dict__
+    card_id = values["card_id"]
+    return Transaction(
+        values["transaction_id"] or str(uuid.uuid4()),
+        tuple(values[field] for field in feature_fields),
+        values["timestamp_received"],
+        None if card_id is None else str(card_id),
+    )
+
+
+def example_transaction(manifest: Manifest) -> dict[str, Any]:
+    """A transaction that works when it is pasted: plain values, with something in time and amount."""
+    features = dict.fromkeys(manifest.feature_names, 0.0) | dict.fromkeys(manifest.context_names, 100.0)
+    return {"transaction_id": "example-1", **features}

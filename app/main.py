@@ -1,0 +1,134 @@
+"""The composition root of `python -m app serve`."""
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+import anyio
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from prometheus_fastapi_instrumentator import Instrumentator
+from pydantic import ValidationError
+
+from app import __version__, logs
+from app.api.dependencies import LifespanState, ScoringService
+from app.api.errors import Problem, install_error_handlers
+from app.api.limits import BodyLimits
+from app.api.routes import create_router
+from app.api.schemas import request_models
+from app.metrics import Metrics
+from app.scoring.artifact import Manifest, load_artifact, read_manifest
+from app.scoring.errors import ArtifactError
+from app.scoring.scorer import Scorer
+from app.settings import Settings
+
+_REQUESTS_AT_ONCE = 2  # scikit-learn uses every core for one request, so more would only wait for each other
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; its model is loaded in the lifespan, its routes are made for the features of the manifest.
+
+    Raises:
+        ArtifactError: there is no manifest to make routes from.
+    """
+    manifest = read_manifest(settings.artifact)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, manifest.model_version)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
+        try:
+            artifact = await anyio.to_thread.run_sync(load_artifact, settings.artifact, settings.artifact_sha256)
+        except ArtifactError as error:
+            app.state.startup_error = error
+            # The server would log a traceback; one sentence is said when it has ended.
+            logging.getLogger("uvicorn.error").disabled = True
+            raise
+        scorer = Scorer(artifact, settings.threshold)
+        scoring = ScoringService(scorer, metrics, anyio.CapacityLimiter(_REQUESTS_AT_ONCE))
+        yield {"scoring": scoring}
+        scoring.is_stopping = True
+
+    app = FastAPI(
+        title="Neighborwatch",
+        version=__version__,
+        summary="Fraud scores for card transactions, by nearest neighbours",
+        description=_description(manifest),
+        lifespan=lifespan,
+    )
+    app.include_router(create_router(request_models(manifest, settings.max_batch)))
+    install_error_handlers(app)
+    app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes)
+    Instrumentator(registry=registry, excluded_handlers=["/metrics", "/health/.*"]).instrument(app).expose(
+        app, tags=["metrics"]
+    )
+    _document_problems(app)
+    return app
+
+
+def serve() -> int:
+    """Serve until SIGTERM or Ctrl+C.
+
+    Returns:
+        The exit code: 0 when stopped, 1 when the settings, the artifact or the port cannot be used.
+    """
+    try:
+        settings = Settings()
+        logs.configure(settings.log_level)
+        return _serve(settings)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"APP_{name}: {problem['msg']}.", file=sys.stderr)  # noqa: T201 - why it does not start
+    except ArtifactError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - why it does not start
+    return 1
+
+
+def _serve(settings: Settings) -> int:
+    app = create_app(settings)
+    try:
+        listener = socket.create_server(
+            (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        )
+    except OSError as error:
+        print(  # noqa: T201 - why it does not start
+            f"The port {settings.host}:{settings.port} cannot be used ({error.strerror}); set APP_HOST or APP_PORT.",
+            file=sys.stderr,
+        )
+        return 1
+    # uvicorn ends in order at a signal and then raises it again; being stopped is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    _log.info("service runs", address=f"http://{settings.host}:{listener.getsockname()[1]}")
+    server.run(sockets=[listener])
+    if not server.started:
+        raise app.state.startup_error
+    _log.info("service stopped")
+    return 0
+
+
+def _description(manifest: Manifest) -> str:
+    return (
+        f"Model {manifest.model_version}, {len(manifest.feature_names)} features. Send finite numbers for every one of "
+        "them; other fields are ignored."
+    )
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Put the schema of error answers where the routes' documents refer to, in place of FastAPI's own."""
+    document = app.openapi()
+    schemas = document["components"]["schemas"]
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)

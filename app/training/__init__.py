@@ -1,0 +1,1 @@
+"""Training and its evidence: data in, artifact and honest figures out."""

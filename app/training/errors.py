@@ -1,0 +1,5 @@
+"""What can go wrong with the data of a training."""
+
+
+class TrainingError(Exception):
+    """The data cannot be used; its message is one sentence that names row and column where there is one."""
