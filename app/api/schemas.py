@@ -75,7 +75,7 @@ def request_models(manifest: Manifest, max_batch: int) -> RequestModels:
     batch = create_model(
         "Batch",
         __config__=ConfigDict(json_schema_extra={"examples": [{"transactions": [example]}]}),
-        transactions=(list[transaction], Field(min_length=1, max_length=max_batch)),  # type: ignore[valid-type] # made above
+        transactions=(list[transaction], Field(min_length=1, max_length=max_batch)),
     )
     return RequestModels(transaction, batch, fields)
 

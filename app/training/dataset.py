@@ -101,8 +101,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _check_header(path: Path) -> None:
-    opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
-    with opened as file:
+    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
         header = next(csv.reader(file), [])
     if not header:
         raise TrainingError(f"{path} is empty.")

@@ -81,7 +81,7 @@ def _legitimate(generator: np.random.Generator, plan: Plan, n_rows: int) -> pd.D
 
 
 def _fraud(generator: np.random.Generator, plan: Plan, n_rows: int) -> pd.DataFrame:
-    sizes = []
+    sizes: list[int] = []
     while sum(sizes) < n_rows:
         sizes.append(min(int(generator.integers(1, 5)), n_rows - sum(sizes)))
     burst_of_row = np.repeat(np.arange(len(sizes)), sizes)
