@@ -27,7 +27,8 @@ def run_command(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         settings = Settings()
-        logs.configure(settings.log_level)
+        # The demo and the report speak to people in sentences; what they do on the way is no news.
+        logs.configure("warning" if parsed.command in ("demo", "report") else settings.log_level)
         return asyncio.run(_command(settings, parsed))
     except ValidationError as error:
         for problem in error.errors():

@@ -105,11 +105,16 @@ async def _show(given: Settings, plan: Plan, console: Console) -> int:
         reader = await stack.enter_async_context(reading(settings, arrives_now=True))
         await _stream(settings, plan, processes, reader, console)
         await _conclude(settings, plan, reader, console)
-        console.print(f"Score a transaction yourself: {service_address}/docs")
-        console.print(f"Metrics: {bridge_address}/metrics and {service_address}/metrics", highlight=False)
         if plan.keeps_running:
             console.print(f"Everything keeps running on the broker at {settings.bootstrap_servers}; Ctrl+C ends it.")
+            console.print(f"Score a transaction yourself: {service_address}/docs")
+            console.print(f"Metrics: {bridge_address}/metrics and {service_address}/metrics", soft_wrap=True)
             await asyncio.Event().wait()
+        console.print(
+            f"The service was at {service_address}/docs, metrics at {bridge_address}/metrics and "
+            f"{service_address}/metrics; `make demo KEEP=1` leaves them open.",
+            soft_wrap=True,
+        )
     return 0 if is_complete(reader.stream) else 1
 
 
@@ -212,7 +217,7 @@ class _Screen:
         for fact in self._alerts.new_facts():
             if fact.get("event") == "fraud alert":
                 self._n_alerts += 1
-                self._progress.console.print(_alert_line(fact), highlight=False)
+                self._progress.console.print(_alert_line(fact), highlight=False, soft_wrap=True)
         stream = self._reader.stream
         self._progress.update(self._task, completed=len(stream.answered), alerts=self._n_alerts)
         seen = (stream.n_transactions, len(stream.answered) + stream.dead_letters.total(), self._n_alerts)
@@ -250,4 +255,4 @@ async def _conclude(settings: Settings, plan: Plan, reader: StreamReader, consol
     reader.stream.fraud_sources = frauds_by_label(reader.lines, plan.file, _LABEL)
     pictures = await asyncio.to_thread(draw_stream, reader.stream, settings.threshold, plan.output)
     console.print(summary(reader.stream))
-    console.print(f"Pictures: {', '.join(str(picture) for picture in pictures)}")
+    console.print(f"Pictures: {', '.join(str(picture) for picture in pictures)}", soft_wrap=True)
