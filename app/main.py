@@ -109,9 +109,10 @@ def _serve(settings: Settings) -> int:
         signal.signal(number, lambda *_: None)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     _log.info("service runs", address=f"http://{settings.host}:{listener.getsockname()[1]}")
-    server.run(sockets=[listener])
-    if not server.started:
-        raise app.state.startup_error
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:  # how uvicorn ends when the lifespan does not start
+        raise app.state.startup_error from None
     _log.info("service stopped")
     return 0
 

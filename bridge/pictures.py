@@ -49,7 +49,8 @@ def _draw_traffic(stream: Stream, path: Path) -> Path:
     upper.bar(middles, all_counts, width=width * 0.92, color=_BLUE)
     upper.vlines(seconds[is_alert], 0, max(all_counts.max(), 1), color=_ORANGE, linewidth=1.2, label="an alert")
     if is_alert.any():
-        upper.legend(loc="lower right", framealpha=0.95)
+        upper.legend(loc="upper right", framealpha=0.95)
+        upper.set_ylim(0, all_counts.max() * 1.15)  # room for the legend above the bars
     upper.set(ylabel=f"transactions per {width:.2g} s")
     upper.set_title(f"{len(seconds):,} transactions in {duration:,.0f} s, {int(is_alert.sum()):,} alerts")
     rates = 1000 * alert_counts / np.maximum(all_counts, 1)
@@ -69,6 +70,7 @@ def _draw_latency(stream: Stream, path: Path) -> Path:
         axes.hist(latencies, bins=list(np.geomspace(low, high, 61)), color=_BLUE)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
         percentiles = np.percentile(latencies, (50, 95, 99))
         for name, value, style in zip(("p50", "p95", "p99"), percentiles, ("-", "--", ":"), strict=True):
             axes.axvline(value, color=_ORANGE, linestyle=style, label=f"{name} {value:,.1f} ms")

@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import MEDIA_TYPE, Problem
 
+_DRAINED_BYTES = 16_000_000
+
 
 class BodyLimits:
     """ASGI middleware: status 413 for a body over the limit, sent with its length or without, 415 for another type."""
@@ -22,6 +24,7 @@ class BodyLimits:
         if not _is_json(request.headers.get("content-type", "")):
             await _refuse(send, 415, "Unsupported Media Type", "Send application/json.", request.url.path)
         elif self._announces_too_much(request.headers.get("content-length", "")):
+            await _drain(receive)
             await _refuse(send, 413, "Content Too Large", self._sentence, request.url.path)
         else:
             await self._app(scope, self._counting(receive), send)
@@ -41,6 +44,8 @@ class BodyLimits:
             message = await receive()
             n_received += len(message.get("body", b""))
             if n_received > self._max_body_bytes:
+                if message.get("more_body", False):
+                    await _drain(receive)
                 raise HTTPException(413, self._sentence)
             return message
 
@@ -50,6 +55,16 @@ class BodyLimits:
 def _is_json(content_type: str) -> bool:
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+async def _drain(receive: Receive) -> None:
+    """Read what the client still sends, up to a bound: most clients read no answer before all of it is sent."""
+    n_drained = 0
+    while n_drained < _DRAINED_BYTES:
+        message = await receive()
+        n_drained += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 async def _refuse(send: Send, status: int, title: str, detail: str, path: str) -> None:
