@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+_EXIT_CODE_UNUSABLE = 2
 _EXIT_CODE_INTERRUPTED = 130
 
 
@@ -10,7 +11,8 @@ def run_command(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 when done, 1 when the world is broken, 2 for wrong usage, 130 when interrupted.
+        The exit code: 0 when done, 1 when the world is broken, 2 for wrong usage or unusable data, 130 when
+        interrupted.
     """
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
@@ -68,7 +70,7 @@ def _train_or_synthesize(parsed: argparse.Namespace) -> int:
         return synthetic.run(plan, parsed.output)
     except TrainingError as error:
         print(error, file=sys.stderr)
-        return 1
+        return _EXIT_CODE_UNUSABLE
 
 
 if __name__ == "__main__":

@@ -1,32 +1,52 @@
-"""Labelled transactions from a CSV or Parquet file, and their split in time."""
+"""Labelled transactions in time order, and their split in time."""
 
-import csv
-import gzip
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from app.scoring.transaction import RESERVED_NAMES, FeatureMatrix
 from app.training.errors import TrainingError
+from app.training.table import Numbers, Table, read_table
+
+CARD_COLUMN = "card_id"
+UNREAD_COLUMNS = RESERVED_NAMES | {"scenario"}  # `synthesize` says there how it made a fraud
 
 _LEAST_ROWS = 20
-_FIRST_LINE = 2  # a person counts the header as line 1
+_LEAVE_OUT = "correct the value, or leave the column out with --drop {column}"
 
 Labels = npt.NDArray[np.int64]
+Rows = slice | npt.NDArray[np.intp] | npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Transactions in time order: features of shape (n_rows, n_features), labels and times of shape (n_rows,)."""
+    """Transactions in time order.
+
+    Attributes:
+        features: of shape (n_rows, n_features).
+        labels: 1 for fraud, of shape (n_rows,).
+        times: in seconds, of shape (n_rows,).
+        cards: a number for each card, of shape (n_rows,); None where the file has no column card_id.
+    """
 
     features: FeatureMatrix
     labels: Labels
-    times: npt.NDArray[np.float64]
+    times: Numbers
+    cards: npt.NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def n_frauds(self) -> int:
+        return int(self.labels.sum())
+
+    def take(self, rows: Rows) -> "Part":
+        cards = None if self.cards is None else self.cards[rows]
+        return Part(self.features[rows], self.labels[rows], self.times[rows], cards)
 
 
 @dataclass(frozen=True)
@@ -34,12 +54,14 @@ class Dataset:
     """All of a file.
 
     Attributes:
+        path: the file.
         feature_names: the numeric columns, in the file's order.
         left_out: columns that are no features: identifiers and text.
         everything: its rows, in time order.
-        sha256: of the file, so that a figure can be traced to its data.
+        sha256: of the file.
     """
 
+    path: Path
     feature_names: tuple[str, ...]
     left_out: tuple[str, ...]
     everything: Part
@@ -49,97 +71,124 @@ class Dataset:
         """The earlier part to train on and the later part to measure on; never at random, which would leak the future.
 
         Raises:
-            TrainingError: a part has one class only.
+            TrainingError: a part has one class only, or a feature does not change in the earlier part.
         """
-        n_train = round(len(self.everything.labels) * (1 - test_fraction))
-        parts = _rows(self.everything, slice(0, n_train)), _rows(self.everything, slice(n_train, None))
-        for name, part in zip(("earlier part (training)", "later part (test)"), parts, strict=True):
-            _check_classes(part.labels, f"The {name}")
-        return parts
+        n_train = round(len(self.everything) * (1 - test_fraction))
+        train, test = self.everything.take(slice(0, n_train)), self.everything.take(slice(n_train, None))
+        for name, part in (("earlier part, which is trained on,", train), ("later part, which is measured on,", test)):
+            if part.n_frauds in (0, len(part)):
+                raise TrainingError(
+                    f"{self.path}: the {name} has {_only(part.labels)} transactions only; both classes are needed in "
+                    "both parts: choose another --test-fraction, or give more transactions."
+                )
+        for column, values in zip(self.feature_names, train.features.T, strict=True):
+            if np.ptp(values) == 0:
+                raise TrainingError(
+                    f"{self.path}: {column} is {values[0]:g} in every row of the earlier part, so nothing can be "
+                    f"learned from it; leave it out with --drop {column}."
+                )
+        return train, test
 
 
-def read_dataset(path: Path, label: str, time: str, drop: Sequence[str] = ()) -> Dataset:
-    """Read labelled transactions; columns without a single number are left out.
+def read_dataset(path: Path, label: str, time: str, drop: Sequence[str] = (), *, sort: bool = False) -> Dataset:
+    """Read labelled transactions; every numeric column is a feature, text and identifiers are left out.
+
+    Args:
+        path: a CSV or Parquet file.
+        label: the column that is 1 for fraud and 0 otherwise.
+        time: the column that orders the rows; a feature where it is numeric.
+        drop: columns that are no features.
+        sort: accept rows that are out of order, and order them.
 
     Raises:
         TrainingError: the file, a column or a value cannot be used.
     """
-    table = _read_table(path)
-    for column in (label, time, *drop):
-        if column not in table.columns:
-            raise TrainingError(f"{path} has no column {column}; it has {', '.join(map(str, table.columns))}.")
+    table = read_table(path)
+    table.demand(label, time, *drop)
     if len(table) < _LEAST_ROWS:
-        raise TrainingError(f"{path} has {len(table)} rows; at least {_LEAST_ROWS} are needed.")
-    numbers: dict[str, npt.NDArray[np.float64]] = {}
-    left_out = []
-    for column in map(str, table.columns):
-        if column in drop:
-            continue
-        values = _numbers(table[column])
-        if (column in RESERVED_NAMES or not np.isfinite(values).any()) and column not in (label, time):
-            left_out.append(column)
-            continue
-        _check_finite(path, column, values)
-        numbers[column] = values
-    labels = _labels(path, label, numbers.pop(label))
-    times = numbers[time]
-    order = np.argsort(times, kind="stable")
-    everything = Part(np.column_stack(list(numbers.values()))[order], labels[order], times[order])
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Dataset(tuple(numbers), tuple(left_out), everything, digest)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        _check_header(path)
-        # As text first, so that a bad value can be found and named.
-        return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-    except (OSError, EOFError, ValueError, pd.errors.ParserError) as error:
-        raise TrainingError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
-
-
-def _check_header(path: Path) -> None:
-    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-        header = next(csv.reader(file), [])
-    if not header:
-        raise TrainingError(f"{path} is empty.")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise TrainingError(f"{path} has the column {', '.join(twice)} more than once.")
-
-
-def _numbers(column: "pd.Series[str]") -> npt.NDArray[np.float64]:
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _check_finite(path: Path, column: str, values: npt.NDArray[np.float64]) -> None:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        line = int(np.argmax(bad)) + _FIRST_LINE
         raise TrainingError(
-            f"{path}, row {line} (the header is row 1): {column} is not a finite number, as {int(bad.sum()):,} "
-            f"of {len(values):,} values of that column are not."
+            f"{path} has {len(table)} {'row' if len(table) == 1 else 'rows'}; at least {_LEAST_ROWS} are needed to "
+            "train and to measure: give more transactions."
         )
+    names, left_out = _choose_features(table, label, drop)
+    labels = read_labels(table, label)
+    part = _ordered(table, names, labels, time, sort=sort)
+    return Dataset(path, names, left_out, part, table.sha256)
 
 
-def _labels(path: Path, label: str, values: npt.NDArray[np.float64]) -> Labels:
+def read_part(path: Path, feature_names: Sequence[str], label: str, time: str, *, sort: bool = False) -> Part:
+    """Read the given features of labelled transactions, for a model that is trained already.
+
+    Raises:
+        TrainingError: the file, a column or a value cannot be used.
+    """
+    table = read_table(path)
+    table.demand(label, time, *feature_names)
+    return _ordered(table, feature_names, read_labels(table, label), time, sort=sort)
+
+
+def read_features(path: Path, feature_names: Sequence[str]) -> FeatureMatrix:
+    """Read features alone, in the file's order, of shape (n_rows, n_features).
+
+    Raises:
+        TrainingError: the file, a column or a value cannot be used.
+    """
+    table = read_table(path)
+    table.demand(*feature_names)
+    return _features(table, feature_names)
+
+
+def read_labels(table: Table, label: str) -> Labels:
+    values = table.numbers(label, "write 1 for fraud and 0 otherwise, or name another column with --label")
     bad = ~np.isin(values, (0.0, 1.0))
     if bad.any():
-        line = int(np.argmax(bad)) + _FIRST_LINE
-        raise TrainingError(f"{path}, row {line} (the header is row 1): {label} is neither 0 nor 1.")
+        first = int(np.argmax(bad))
+        raise TrainingError(
+            f"{table.path}, {table.row(first)}: {label} is {values[first]:g}, neither 0 nor 1; write 1 for fraud and 0 "
+            "otherwise, or name another column with --label."
+        )
     labels = values.astype(np.int64)
-    _check_classes(labels, str(path))
+    if labels.sum() in (0, len(labels)):
+        raise TrainingError(
+            f"{table.path} has {_only(labels)} transactions only in {label}; both classes are needed: give a file with "
+            "fraud and legitimate transactions, or name another column with --label."
+        )
     return labels
 
 
-def _check_classes(labels: Labels, where: str) -> None:
-    n_fraud = int(labels.sum())
-    if n_fraud in (0, len(labels)):
-        only = "legitimate" if n_fraud == 0 else "fraudulent"
-        raise TrainingError(f"{where} has {only} transactions only; both classes are needed to train and to measure.")
+def _choose_features(table: Table, label: str, drop: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    names, left_out = [], []
+    for column in table.columns:
+        if column == label or column in drop:
+            continue
+        if column in UNREAD_COLUMNS or not table.is_numeric(column):
+            if column not in UNREAD_COLUMNS and table.is_empty(column):
+                raise TrainingError(
+                    f"{table.path}: {column} has no value in any row; leave it out with --drop {column}."
+                )
+            left_out.append(column)
+        else:
+            names.append(column)
+    if not names:
+        raise TrainingError(f"{table.path} has no column of numbers beside {label}; a model needs at least one.")
+    return tuple(names), tuple(left_out)
 
 
-def _rows(part: Part, rows: slice) -> Part:
-    return Part(part.features[rows], part.labels[rows], part.times[rows])
+def _ordered(table: Table, names: Sequence[str], labels: Labels, time: str, *, sort: bool) -> Part:
+    times = table.times(time)
+    backwards = np.diff(times) < 0
+    if backwards.any() and not sort:
+        raise TrainingError(
+            f"{table.path}, {table.row(int(np.argmax(backwards)) + 1)}: {time} is earlier than in the row before; "
+            "a model is measured on later transactions, so order the file by time, or pass --sort."
+        )
+    order = np.argsort(times, kind="stable")
+    return Part(_features(table, names), labels, times, table.groups(CARD_COLUMN)).take(order)
+
+
+def _features(table: Table, names: Sequence[str]) -> FeatureMatrix:
+    return np.column_stack([table.numbers(name, _LEAVE_OUT.format(column=name)) for name in names])
+
+
+def _only(labels: Labels) -> str:
+    return "fraudulent" if labels.any() else "legitimate"

@@ -2,4 +2,4 @@
 
 
 class TrainingError(Exception):
-    """The data cannot be used; its message is one sentence that names row and column where there is one."""
+    """The data cannot be used; its message is one sentence that names file, row and column, and the way out."""

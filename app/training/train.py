@@ -39,6 +39,7 @@ class Plan:
     scaler: Literal["classic", "standard"]
     drop: tuple[str, ...]
     time_in_distance: bool
+    sort: bool
     test_fraction: float
     threshold: float
 
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--drop", nargs="*", default=[], metavar="COLUMN", help="columns that are no features")
     parser.add_argument("--time-in-distance", action="store_true", help="let the time column count in the distance")
+    parser.add_argument("--sort", action="store_true", help="order rows that are out of order in time")
     parser.add_argument("--test-fraction", type=_fraction, default=0.2, metavar="F", help="later share, measured on")
     parser.add_argument(
         "--threshold", type=_fraction, default=DEFAULT_THRESHOLD, metavar="P", help="probability of an alert (0.8)"
@@ -79,12 +81,15 @@ def run(plan: Plan) -> int:
         TrainingError: the data cannot be used.
     """
     console = Console()
-    dataset = read_dataset(plan.file, plan.label, plan.time, plan.drop)
+    dataset = read_dataset(plan.file, plan.label, plan.time, plan.drop, sort=plan.sort)
     if dataset.left_out:
         console.print(f"No features, left out: {', '.join(dataset.left_out)}")
     train, test = dataset.split(plan.test_fraction)
-    if plan.neighbors > len(train.labels):
-        raise TrainingError(f"{plan.neighbors} neighbours are asked of {len(train.labels)} training rows.")
+    if plan.neighbors > train.n_frauds:
+        raise TrainingError(
+            f"{plan.file}: the earlier part has {train.n_frauds:,} frauds, fewer than the {plan.neighbors} neighbours "
+            f"that would vote; choose --neighbors {train.n_frauds} or less, or give more transactions."
+        )
     pipeline = make_pipeline(plan, dataset.feature_names).fit(train.features, train.labels)
     evaluation = _evaluate(plan, pipeline, train, test)
     manifest = save_artifact(
