@@ -15,8 +15,11 @@ def configure(level: str = "INFO") -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if in_terminal else "iso", utc=not in_terminal),
     ]
+    # A plain traceback: the default one shows the variables of every frame, and so the data of cards.
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if in_terminal else structlog.processors.JSONRenderer(ensure_ascii=False)
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if in_terminal
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
     finish: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if not in_terminal:

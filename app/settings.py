@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Built once in the composition root and passed down as plain values."""
 
-    model_config = SettingsConfigDict(env_prefix="APP_", env_file=".env", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="APP_", env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     host: str = Field("127.0.0.1", description="Address that the service listens on")
     port: int = Field(8000, ge=0, le=65_535, description="Port that the service listens on; 0: any free one")

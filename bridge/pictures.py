@@ -7,6 +7,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from bridge.stream import Answered, Stream
 
@@ -70,6 +71,7 @@ def _draw_latency(stream: Stream, path: Path) -> Path:
         axes.hist(latencies, bins=list(np.geomspace(low, high, 61)), color=_BLUE)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.xaxis.set_minor_formatter("{x:g}")
         percentiles = np.percentile(latencies, (50, 95, 99))
         for name, value, style in zip(("p50", "p95", "p99"), percentiles, ("-", "--", ":"), strict=True):

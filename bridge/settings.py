@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Built once in the composition root and passed down as plain values."""
 
-    model_config = SettingsConfigDict(env_prefix="BRIDGE_", env_file=".env", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="BRIDGE_", env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers to start from, host:port,host:port")
     group_id: str = Field("neighborwatch", description="Consumer group of the bridge")

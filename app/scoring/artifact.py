@@ -157,7 +157,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_FILE
     try:
         manifest = msgspec.json.decode(_read(path), type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestInvalidError(f"{path} is not a manifest of Neighborwatch: {error}.") from error
     if manifest.format_version != FORMAT_VERSION:
         raise ManifestInvalidError(
@@ -214,12 +214,13 @@ def _unpickle(directory: Path, model: bytes) -> Any:
 
 
 def _verify_schema(directory: Path, manifest: Manifest, pipeline: Any) -> None:
-    if not isinstance(pipeline, Pipeline) or not isinstance(pipeline[-1], KNeighborsClassifier):
+    if not (isinstance(pipeline, Pipeline) and pipeline.steps and isinstance(pipeline[-1], KNeighborsClassifier)):
         raise ArtifactSchemaError(
             f"{directory / MODEL_FILE} does not hold a pipeline that ends in a KNeighborsClassifier.",
         )
     trained_on = getattr(pipeline, _FEATURES_ATTRIBUTE, None)
-    if trained_on != manifest.feature_names or pipeline.n_features_in_ != len(manifest.feature_names):
+    n_features = getattr(pipeline, "n_features_in_", None)  # a pipeline that was not fitted has none
+    if trained_on != manifest.feature_names or n_features != len(manifest.feature_names):
         raise ArtifactSchemaError(
             f"The model in {directory} was trained on other features than its manifest names; train again.",
         )

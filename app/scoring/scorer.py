@@ -55,6 +55,8 @@ class Scorer:
 
     def scaled_features(self, transactions: Sequence[Transaction]) -> list[dict[str, float]]:
         """What the distance is taken of, by feature name, for each transaction."""
+        if not transactions:
+            return []  # scikit-learn scales no empty matrix
         features = feature_matrix(transactions, len(self.manifest.feature_names))
         names, scaled = self._neighbors.scaled(features, self.manifest.feature_names)
         return [dict(zip(names, row, strict=True)) for row in scaled.tolist()]
