@@ -45,14 +45,7 @@ async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         BrokerUnavailableError: no broker answered, or it never gave an idempotent producer its id.
         BrokerRefusedError: the broker refused.
     """
-    producer = AIOKafkaProducer(
-        **connection_arguments(settings),
-        acks="all",
-        enable_idempotence=settings.producer_idempotence,
-        compression_type=None if settings.compression == "none" else settings.compression,
-        max_batch_size=_MAX_BATCH_BYTES,
-        max_request_size=2 * _MAX_BATCH_BYTES,
-    )
+    producer = AIOKafkaProducer(**_producer_arguments(settings), enable_idempotence=settings.producer_idempotence)
     try:
         await _start(producer, settings.broker_timeout_seconds)
         yield producer
@@ -60,6 +53,24 @@ async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         # With the broker gone, a producer would wait for its unconfirmed batches for ever; they were not committed.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
+
+
+def transactional_producer(settings: Settings, transactional_id: str) -> AIOKafkaProducer:
+    """A producer whose records are read only once its transaction is committed; it has to be started."""
+    return AIOKafkaProducer(
+        **_producer_arguments(settings),
+        transactional_id=transactional_id,
+        transaction_timeout_ms=round(1000 * settings.transaction_timeout_seconds),
+    )
+
+
+def _producer_arguments(settings: Settings) -> dict[str, Any]:
+    return connection_arguments(settings) | {
+        "acks": "all",
+        "compression_type": None if settings.compression == "none" else settings.compression,
+        "max_batch_size": _MAX_BATCH_BYTES,
+        "max_request_size": 2 * _MAX_BATCH_BYTES,
+    }
 
 
 async def _start(producer: AIOKafkaProducer, timeout_seconds: float) -> None:
@@ -75,7 +86,9 @@ async def _start(producer: AIOKafkaProducer, timeout_seconds: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def consuming(settings: Settings, group_id: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def consuming(
+    settings: Settings, group_id: str, group_instance_id: str | None = None
+) -> AsyncIterator[AIOKafkaConsumer]:
     """While the context lasts, a consumer that commits nothing by itself and starts a new group at the beginning.
 
     Raises:
@@ -85,6 +98,7 @@ async def consuming(settings: Settings, group_id: str) -> AsyncIterator[AIOKafka
     consumer = AIOKafkaConsumer(
         **connection_arguments(settings),
         group_id=group_id,
+        group_instance_id=group_instance_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",

@@ -51,6 +51,7 @@ _OTHER_SETTINGS = (
     "http_host",
     "http_port",
     "processed_topic",
+    "processing_guarantee",
     "producer_idempotence",
 )
 # Sent behind the transactions, to show what becomes of records that cannot be read.
@@ -135,7 +136,11 @@ async def _broker(given: Settings, plan: Plan, console: Console) -> AsyncIterato
         return
     with embedded_broker(plan.output / "broker.log") as address:
         # The embedded broker knows neither idempotent producers nor transactions.
-        can = {"producer_idempotence": False, "fetch_max_wait_ms": _EMBEDDED_FETCH_WAIT_MS}
+        can = {
+            "processing_guarantee": "at-least-once",
+            "producer_idempotence": False,
+            "fetch_max_wait_ms": _EMBEDDED_FETCH_WAIT_MS,
+        }
         settings = given.model_copy(update=ours | can | {"bootstrap_servers": address})
         console.print(f"Broker: the embedded one at {address}, in memory, delivery at-least-once")
         await prepare_topics(settings, _topics(settings))

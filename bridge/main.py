@@ -1,13 +1,28 @@
 """The composition root of `python -m bridge run`: what is made, in which order it starts, and in which it stops."""
 
+import contextlib
+import functools
+import uuid
+from collections.abc import AsyncIterator
+
 import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.scoring.artifact import load_artifact
 from app.scoring.scorer import Scorer
+from bridge.answer import Answerer, AnswerThread, OutputTopics
 from bridge.codec import Codec
-from bridge.connection import consuming, producing
-from bridge.delivery import AtLeastOnceDelivery
-from bridge.loop import Answerer, Bridge, OutputTopics
+from bridge.connection import consuming, producing, transactional_producer
+from bridge.delivery import (
+    AtLeastOnce,
+    AtLeastOnceDelivery,
+    Delivery,
+    ExactlyOnce,
+    check_transactions,
+    transactional_id,
+)
+from bridge.lane import Limits
+from bridge.loop import Bridge, MakeDelivery
 from bridge.metrics import Metrics
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
@@ -36,11 +51,18 @@ async def run(settings: Settings) -> None:
         partitions=partitions,
     )
     metrics = Metrics(artifact.manifest.model_version)
-    # The consumer stops first and leaves its group, so that another member takes over while the producer winds up.
-    async with producing(settings) as producer, consuming(settings, settings.group_id) as consumer:
-        delivery = AtLeastOnceDelivery(consumer, producer, settings.broker_timeout_seconds)
-        answerer = Answerer(codec, scorer, topics)
-        bridge = Bridge(consumer, answerer, delivery, metrics, max_poll_records=settings.max_poll_records)
+    async with _deliveries(settings) as make_delivery:
+        bridge = Bridge(
+            lambda: consuming(settings, settings.group_id, settings.group_instance_id),
+            make_delivery,
+            AnswerThread(Answerer(codec, scorer, topics), metrics),
+            metrics,
+            Limits(
+                max_poll_records=settings.max_poll_records,
+                drain_seconds=settings.session_timeout_ms / 2000,
+                timeout_seconds=settings.broker_timeout_seconds,
+            ),
+        )
         status = create_status_app(metrics.registry, bridge.readiness)
         with stop_on_signal(bridge.request_stop):
             async with serving(status, settings.http_host, settings.http_port) as address:
@@ -50,8 +72,31 @@ async def run(settings: Settings) -> None:
                     group=settings.group_id,
                     model_version=artifact.manifest.model_version,
                     threshold=settings.threshold,
-                    guarantee="at-least-once",
+                    guarantee=settings.processing_guarantee,
                     http=address,
                 )
                 await bridge.main_loop(settings.transactions_topic)
     _log.info("bridge stopped; every poll that was answered is committed")
+
+
+@contextlib.asynccontextmanager
+async def _deliveries(settings: Settings) -> AsyncIterator[MakeDelivery]:
+    """What delivers each partition's answers, by the guarantee that the settings ask for."""
+    timeout_seconds = settings.broker_timeout_seconds
+    if settings.processing_guarantee == "at-least-once":
+        async with producing(settings) as producer:
+            yield lambda consumer, partition: AtLeastOnce(
+                AtLeastOnceDelivery(consumer, producer, timeout_seconds), partition
+            )
+        return
+
+    group_id = settings.group_id
+    make_producer = functools.partial(transactional_producer, settings)
+    await check_transactions(make_producer, f"{group_id}-{settings.transactions_topic}", timeout_seconds)
+    instance = uuid.uuid4().hex if settings.transactional_id_scope == "instance" else None
+
+    def exactly_once(_: AIOKafkaConsumer, partition: TopicPartition) -> Delivery:
+        name = transactional_id(group_id, partition, instance)
+        return ExactlyOnce(functools.partial(make_producer, name), partition, group_id, timeout_seconds)
+
+    yield exactly_once

@@ -38,6 +38,7 @@ class Metrics:
             buckets=_LATENCY_BUCKETS_SECONDS,
             registry=self.registry,
         )
+        self.rebalances = self._counter("bridge_rebalances", "Times that the group assigned partitions to this process")
         self.assigned_partitions = Gauge(
             "bridge_assigned_partitions",
             "Partitions of the transactions topic that this process owns",

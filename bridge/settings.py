@@ -33,9 +33,23 @@ class Settings(BaseSettings):
     )
     threshold: float = Field(0.8, gt=0, le=1, description="Probability from which a transaction is called fraud")
 
-    max_poll_records: int = Field(500, ge=1, description="Most transactions that are scored and committed at once")
+    processing_guarantee: Literal["exactly-once", "at-least-once"] = Field(
+        "exactly-once", description="exactly-once (needs a broker with transactions) or at-least-once"
+    )
+    transaction_timeout_seconds: float = Field(
+        10, ge=1, le=900, description="After this time the broker ends what a dead bridge left open"
+    )
+    transactional_id_scope: Literal["partition", "instance"] = Field(
+        "partition", description="instance: does not shut former owners out; only to show what partition is for"
+    )
+    group_instance_id: str | None = Field(
+        None, min_length=1, description="Name of this member in the group: restarted under it, it causes no rebalance"
+    )
+    max_poll_records: int = Field(
+        2_000, ge=1, description="Most transactions of a partition that are scored and committed at once"
+    )
     max_record_bytes: int = Field(262_144, ge=1, description="A larger record goes to the dead letter topic unread")
-    fetch_max_wait_ms: int = Field(500, ge=1, description="How long the broker may hold a request for new records")
+    fetch_max_wait_ms: int = Field(100, ge=1, description="How long the broker may hold a request for new records")
     session_timeout_ms: int = Field(
         10_000, ge=1_000, description="Silence after which the group takes a member as dead"
     )

@@ -37,6 +37,7 @@ class Deployment:
             "BRIDGE_ALERTS_DEAD_LETTER_TOPIC": self.alerts_dead_letters,
             "BRIDGE_GROUP_ID": self.group,
             "BRIDGE_ALERTS_GROUP_ID": self.alerts_group,
+            "BRIDGE_PROCESSING_GUARANTEE": "at-least-once" if is_embedded else "exactly-once",
             "BRIDGE_PRODUCER_IDEMPOTENCE": str(not is_embedded),
             "BRIDGE_FETCH_MAX_WAIT_MS": "50",
             "BRIDGE_HTTP_PORT": "0",

@@ -1,0 +1,144 @@
+"""Records in, outputs out: whole polls are decoded, scored and encoded."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from app import __version__
+from app.scoring.scorer import Scorer
+from app.scoring.transaction import Transaction
+from bridge.codec import Codec, DeadLetter, Record, encode_dead_letter_headers
+from bridge.delivery import Batches, Delivery, Output
+from bridge.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class OutputTopics:
+    """Where answers go, and how many partitions each topic has; processed is empty when it is off."""
+
+    predictions: str
+    alerts: str
+    dead_letters: str
+    processed: str
+    partitions: Mapping[str, int]
+
+
+@dataclass
+class Answer:
+    """What a poll gives: outputs in the order of their inputs, and what there was to count."""
+
+    outputs: list[Output] = field(default_factory=list)
+    received_at: list[datetime] = field(default_factory=list)
+    n_alerts: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Poll:
+    """Records of one partition that were answered at once, ready to be delivered."""
+
+    n_records: int
+    next_offset: int
+    answer: Answer
+    batches: Batches
+
+
+class Answerer:
+    """Records in, outputs out: decodes, scores and encodes whole polls. It computes, and so runs in a thread."""
+
+    def __init__(self, codec: Codec, scorer: Scorer, topics: OutputTopics) -> None:
+        self._codec = codec
+        self._scorer = scorer
+        self._topics = topics
+
+    def answer(self, records: Sequence[Record]) -> Answer:
+        answer = Answer()
+        readable: list[tuple[Record, Transaction]] = []
+        now = datetime.now(UTC)
+        for record in records:
+            decoded = self._codec.decode(record)
+            if isinstance(decoded, DeadLetter):
+                headers = encode_dead_letter_headers(record, decoded, now, __version__)
+                answer.outputs.append(self._output(self._topics.dead_letters, record, record.value, headers))
+                answer.dead_letters[decoded.reason] += 1
+            else:
+                readable.append((record, decoded))
+        self._score(readable, answer)
+        return answer
+
+    def _score(self, readable: Sequence[tuple[Record, Transaction]], answer: Answer) -> None:
+        transactions = [transaction for _, transaction in readable]
+        predictions = self._scorer.score(transactions)
+        alerts = self._scorer.alerts(transactions, predictions)
+        scored_at = datetime.now(UTC)
+        topics, codec = self._topics, self._codec
+        for (record, transaction), prediction, alert in zip(readable, predictions, alerts, strict=True):
+            value = codec.encode_prediction(record, transaction, prediction, scored_at)
+            answer.outputs.append(self._output(topics.predictions, record, value, record.headers))
+            if alert is not None:
+                value = codec.encode_alert(record, transaction, alert, scored_at)
+                answer.outputs.append(self._output(topics.alerts, record, value, record.headers))
+                answer.n_alerts += 1
+            if transaction.timestamp_received is not None:
+                answer.received_at.append(transaction.timestamp_received)
+        if topics.processed:
+            self._publish_scaled(readable, answer)
+
+    def _publish_scaled(self, readable: Sequence[tuple[Record, Transaction]], answer: Answer) -> None:
+        rows = self._scorer.scaled_features([transaction for _, transaction in readable])
+        version = self._scorer.manifest.model_version
+        for (record, transaction), scaled in zip(readable, rows, strict=True):
+            value = self._codec.encode_processed(transaction, version, scaled)
+            answer.outputs.append(self._output(self._topics.processed, record, value, record.headers))
+
+    def _output(self, topic: str, record: Record, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Output:
+        # The input's partition, not a hash of the key, chooses the output's: keys keep their order whatever
+        # partitioner the sender has, and records without a key keep theirs too.
+        return Output(topic, record.partition % self._topics.partitions[topic], record.key, value, headers)
+
+
+class AnswerThread:
+    """Answers polls in a thread, where it blocks no event loop, and counts what became of them.
+
+    One thread: numpy frees the interpreter lock in it, and more would only take the lock from each other.
+    """
+
+    def __init__(self, answerer: Answerer, metrics: Metrics) -> None:
+        self._answerer = answerer
+        self._metrics = metrics
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer")
+
+    async def answer(self, records: Sequence[Record], delivery: Delivery) -> Poll:
+        """Decode, score and encode records of one partition, in their order."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._compute, records, delivery)
+
+    def count(self, poll: Poll, delivery_seconds: float) -> None:
+        """Count a poll that is committed."""
+        metrics, answer = self._metrics, poll.answer
+        metrics.delivery_seconds.observe(delivery_seconds)
+        metrics.consumed.inc(poll.n_records)
+        metrics.predictions.inc(poll.n_records - answer.dead_letters.total())
+        metrics.alerts.inc(answer.n_alerts)
+        for reason, count in answer.dead_letters.items():
+            metrics.dead_letters.labels(reason).inc(count)
+            _log.warning("dead letters", reason=reason, count=count)
+        now = time.time()
+        for received_at in answer.received_at:
+            metrics.latency_seconds.observe(now - received_at.timestamp())
+
+    def close(self) -> None:
+        """Wait for what is being answered."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _compute(self, records: Sequence[Record], delivery: Delivery) -> Poll:
+        with self._metrics.score_seconds.time():
+            answer = self._answerer.answer(records)
+            return Poll(len(records), records[-1].offset + 1, answer, delivery.batches(answer.outputs))

@@ -1,0 +1,159 @@
+"""One partition's way through the bridge, from its assignment to its revocation: fetch, answer, deliver, in order.
+
+Each partition has a lane of its own, so that none waits for another one's commit. In a lane, the answering of one poll
+overlaps with the delivery of the poll before. What comes in meanwhile is collected: a poll is small when traffic is
+light, grows with the backlog, and is never larger than it may be, so that memory does not grow with it.
+"""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from bridge.answer import AnswerThread, Poll
+from bridge.delivery import LostProducerError, Ownership, partition_name
+from bridge.errors import DeliveryError
+
+# Fewer are better answered after the delivery than during it: they make one transaction with what comes meanwhile.
+_WORTH_OVERLAPPING_RECORDS = 64
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much and how long.
+
+    Attributes:
+        max_poll_records: most records of a partition that are answered at once; less than twice as many wait.
+        drain_seconds: how long a rebalance waits for what is in hand.
+        timeout_seconds: how long a broker that does not answer is waited for.
+    """
+
+    max_poll_records: int
+    drain_seconds: float
+    timeout_seconds: float
+
+
+class Lane:
+    """Answers the records of a partition that this process owns, until it is drained; starts at once."""
+
+    def __init__(self, ownership: Ownership, thread: AnswerThread, limits: Limits) -> None:
+        self.partition = ownership.partition
+        self.delivered_offset: int | None = None
+        self._ownership = ownership
+        self._delivery = ownership.delivery
+        self._thread = thread
+        self._limits = limits
+        self._waiting: list[ConsumerRecord] = []
+        self._came = asyncio.Event()
+        self._went = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._in_hand_since: float | None = None
+        self._lost_since: float | None = None
+        self._task = asyncio.create_task(self._run(), name=partition_name(self.partition))
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it, if not `drain`."""
+        return self._task.exception() if self._task.done() and not self._task.cancelled() else None
+
+    @property
+    def in_hand_seconds(self) -> float:
+        """For how long its oldest poll is being answered and delivered."""
+        return 0.0 if self._in_hand_since is None else time.monotonic() - self._in_hand_since
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has delivered everything that was fetched."""
+        return self.delivered_offset is not None and self._in_hand_since is None and not self._waiting
+
+    async def drain(self, limit_seconds: float) -> None:
+        """Finish the poll in hand in this time or abort it, and let go of the partition."""
+        self._draining.set()
+        self._came.set()
+        if self._in_hand_since is None:
+            self._task.cancel()
+        _, unfinished = await asyncio.wait({self._task}, timeout=limit_seconds)
+        if unfinished:
+            _log.warning("a poll in hand is aborted", partition=self._task.get_name())
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        if self.error is not None:
+            _log.warning("a poll in hand is not delivered", partition=self._task.get_name(), reason=str(self.error))
+        await self._delivery.stop()
+
+    async def _run(self) -> None:
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while not self._draining.is_set():
+            try:
+                await self._answer_everything()
+            except LostProducerError as error:
+                _log.warning("a partition starts again", partition=self._task.get_name(), reason=str(error))
+                pause_seconds = self._next_pause_seconds(pause_seconds, error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._draining.wait(), pause_seconds)
+
+    def _next_pause_seconds(self, pause_seconds: float, error: LostProducerError) -> float:
+        now = time.monotonic()
+        if self._lost_since is None:
+            self._lost_since = now
+            return _FIRST_PAUSE_SECONDS
+        if now - self._lost_since > self._limits.timeout_seconds:
+            raise DeliveryError(
+                f"{self._task.get_name()} could not be delivered for {self._limits.timeout_seconds:g} s: {error}."
+            ) from error
+        return min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    async def _answer_everything(self) -> None:
+        self._waiting.clear()
+        self._in_hand_since = None
+        self.delivered_offset = await self._ownership.begin(self._limits.timeout_seconds)
+        fetching = asyncio.create_task(self._fetch())
+        fetching.add_done_callback(lambda _: self._came.set())
+        ahead: asyncio.Task[Poll] | None = None
+        try:
+            while not self._draining.is_set() and (ahead or await self._has_records(fetching)):
+                self._in_hand_since = time.monotonic()
+                poll = await (ahead or self._start_answering())
+                ahead = self._start_answering() if len(self._waiting) >= _WORTH_OVERLAPPING_RECORDS else None
+                await self._deliver(poll)
+                self._in_hand_since = None
+        finally:
+            fetching.cancel()
+            if ahead is not None:
+                ahead.cancel()
+
+    async def _has_records(self, fetching: asyncio.Task[None]) -> bool:
+        while not self._waiting and not self._draining.is_set():
+            if fetching.done():
+                fetching.result()
+            self._came.clear()
+            await self._came.wait()
+        return bool(self._waiting)
+
+    async def _fetch(self) -> None:
+        while True:
+            while len(self._waiting) >= self._limits.max_poll_records:
+                self._went.clear()
+                await self._went.wait()
+            self._waiting.extend(await self._ownership.take(self._limits.max_poll_records))
+            self._came.set()
+
+    def _start_answering(self) -> asyncio.Task[Poll]:
+        records = self._waiting[: self._limits.max_poll_records]
+        del self._waiting[: self._limits.max_poll_records]
+        self._went.set()
+        return asyncio.create_task(self._thread.answer(records, self._delivery))
+
+    async def _deliver(self, poll: Poll) -> None:
+        started = time.perf_counter()
+        await self._delivery.deliver(poll.batches, poll.next_offset)
+        self.delivered_offset = poll.next_offset
+        self._lost_since = None
+        self._thread.count(poll, time.perf_counter() - started)
