@@ -14,12 +14,14 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 from pydantic import ValidationError
+from starlette.routing import Route
 
 from app import __version__, logs
 from app.api.dependencies import LifespanState, ScoringService
 from app.api.errors import Problem, install_error_handlers
 from app.api.limits import BodyLimits
-from app.api.routes import create_router
+from app.api.request_metrics import RequestMetrics
+from app.api.routes import install_routes
 from app.api.schemas import request_models
 from app.metrics import Metrics
 from app.scoring.artifact import Manifest, load_artifact, read_manifest
@@ -63,12 +65,16 @@ def create_app(settings: Settings) -> FastAPI:
         description=_description(manifest),
         lifespan=lifespan,
     )
-    app.include_router(create_router(request_models(manifest, settings.max_batch)))
+    install_routes(app, request_models(manifest, settings.max_batch))
     install_error_handlers(app)
     app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes)
-    Instrumentator(registry=registry, excluded_handlers=["/metrics", "/health/.*"]).instrument(app).expose(
-        app, tags=["metrics"]
+    app.add_middleware(
+        RequestMetrics,
+        addresses=[route.path for route in app.routes if isinstance(route, Route) and "{" not in route.path],
+        excluded=["/metrics", "/health/.*"],
+        registry=registry,
     )
+    Instrumentator(registry=registry).expose(app, tags=["metrics"])
     _document_problems(app)
     return app
 

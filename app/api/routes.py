@@ -1,10 +1,11 @@
 """The addresses of the service."""
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.dependencies import Scoring
 from app.api.errors import problem_responses
+from app.api.json_route import JsonRoute
 from app.api.schemas import (
     BatchAnswer,
     HealthAnswer,
@@ -16,8 +17,8 @@ from app.api.schemas import (
 from app.scoring.prediction import Prediction
 
 
-def create_router(models: RequestModels) -> APIRouter:
-    router = APIRouter()
+def install_routes(app: FastAPI, models: RequestModels) -> None:
+    """Add the addresses to the application itself: a router that is included costs every request a second search."""
 
     async def score(transaction: BaseModel, scoring: Scoring) -> PredictionAnswer:
         """Score one transaction."""
@@ -34,12 +35,13 @@ def create_router(models: RequestModels) -> APIRouter:
     score.__annotations__["transaction"] = models.transaction
     score_batch.__annotations__["batch"] = models.batch
     refusals = problem_responses(413, 415, 422, 500, 503)
-    router.post("/score", tags=["scoring"], response_model=PredictionAnswer, responses=refusals)(score)
-    router.post("/score/batch", tags=["scoring"], response_model=BatchAnswer, responses=refusals)(score_batch)
-    router.get("/model", tags=["model"], responses=problem_responses(503))(model)
-    router.get("/health/live", tags=["health"])(live)
-    router.get("/health/ready", tags=["health"], responses=problem_responses(503))(ready)
-    return router
+    for path, endpoint in (("/score", score), ("/score/batch", score_batch)):
+        app.router.add_api_route(
+            path, endpoint, methods=["POST"], tags=["scoring"], responses=refusals, route_class_override=JsonRoute
+        )
+    app.get("/model", tags=["model"], responses=problem_responses(503))(model)
+    app.get("/health/live", tags=["health"])(live)
+    app.get("/health/ready", tags=["health"], responses=problem_responses(503))(ready)
 
 
 async def model(scoring: Scoring) -> ModelAnswer:

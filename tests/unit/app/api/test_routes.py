@@ -47,6 +47,12 @@ def test_the_answer_is_the_scorers_own(client: httpx.Client, artifact: Path) -> 
     assert client.post("/score", json=fields).json()["fraud_probability"] == expected.fraud_probability
 
 
+def test_a_request_with_a_query_has_the_same_answer(client: httpx.Client) -> None:
+    body = {"transaction_id": "t", "card_id": 7, "timestamp_received": "2026-01-01T00:00:00Z", **LEGITIMATE}
+
+    assert client.post("/score?trace=1", json=body).content == client.post("/score", json=body).content
+
+
 def test_a_missing_id_is_made(client: httpx.Client) -> None:
     assert len(client.post("/score", json=LEGITIMATE).json()["transaction_id"]) == 36
 
