@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := app bridge tests
 
-.PHONY: help install demo test lint format artifact clean
+.PHONY: help install demo pictures test lint format artifact clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ install: $(VENV)/.installed-test ## Make .venv with everything: to run, to train
 
 demo: $(VENV)/.installed-demo ## Stream the sample through a broker on this machine and watch the alerts (KEEP=1 leaves it running)
 	@$(BIN)/python -m bridge demo $(if $(KEEP),--keep)
+
+pictures: demo ## Make the pictures of docs/pictures again, out of a run of the demo
+	@mkdir -p docs/pictures && cp demo-output/{stream,latency,scores}.png docs/pictures/
 
 test: $(VENV)/.installed-test lint ## Linters, types, floors, unit tests, integration tests on a real broker
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
