@@ -22,6 +22,7 @@ class BodyLimits:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
         if not _is_json(headers.get(b"content-type", b"")):
+            await _drain(receive)
             await _refuse(send, 415, "Unsupported Media Type", "Send application/json.", scope["path"])
         elif self._announces_too_much(length):
             await _drain(receive)
