@@ -1,5 +1,6 @@
 """The service as a real process."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.artifacts import LEGITIMATE
 
@@ -76,6 +78,29 @@ def test_a_changed_artifact_is_one_sentence(artifact: Path, tmp_path: Path) -> N
     (tmp_path / "changed" / "model.joblib").write_bytes(b"something else")
     with _service(tmp_path, APP_ARTIFACT=str(tmp_path / "changed"), APP_PORT="0") as process:
         assert "is not the file that its manifest describes" in _refused(process)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"scikit_learn_version": "1.2.0"}, "was made by scikit-learn 1.2.0"),
+        ({"feature_names": ["V1", "V2", "V3", "V4"], "context_names": []}, "was trained on other features"),
+        ({"format_version": 1_000}, "has format version 1000"),
+    ],
+    ids=["scikit-learn", "features", "format"],
+)
+def test_an_artifact_that_does_not_fit_is_one_sentence(
+    artifact: Path, tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    manifest = Path(shutil.copytree(artifact, tmp_path / "other")) / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+    with _service(tmp_path, APP_ARTIFACT=str(tmp_path / "other"), APP_PORT="0") as process:
+        assert sentence in _refused(process)
+
+
+def test_another_artifact_than_the_pinned_one_is_one_sentence(artifact: Path, tmp_path: Path) -> None:
+    with _service(tmp_path, APP_ARTIFACT=str(artifact), APP_ARTIFACT_SHA256="0" * 64, APP_PORT="0") as process:
+        assert "but the settings demand 000000000000" in _refused(process)
 
 
 def test_a_taken_port_is_one_sentence(artifact: Path, tmp_path: Path) -> None:
