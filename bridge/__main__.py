@@ -1,4 +1,4 @@
-"""`python -m bridge run | produce | alerts | report | demo`."""
+"""`python -m bridge run | produce | alerts | report | prove | demo`."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app import logs
 from app.scoring.errors import ArtifactError
-from bridge import alerts, main, produce
+from bridge import alerts, main, produce, prove
 from bridge.errors import BridgeError
 from bridge.settings import Settings
 
@@ -27,8 +27,8 @@ def run_command(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         settings = Settings()
-        # The demo and the report speak to people in sentences; what they do on the way is no news.
-        logs.configure("warning" if parsed.command in ("demo", "report") else settings.log_level)
+        # Some commands speak to people in sentences; what they do on the way is no news.
+        logs.configure("warning" if parsed.command in ("demo", "report", "prove") else settings.log_level)
         return asyncio.run(_command(settings, parsed))
     except ValidationError as error:
         for problem in error.errors():
@@ -61,6 +61,8 @@ def _command(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, A
         return _demo(settings, parsed)
     if parsed.command == "report":
         return _report(settings, parsed)
+    if parsed.command == "prove":
+        return prove.run(settings, prove.plan_of(parsed))
     if parsed.command == "alerts":
         return _finished(alerts.run(settings))
     return _finished(main.run(settings))
@@ -105,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     report_parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the pictures (report)")
     report_parser.add_argument("--labels", type=Path, metavar="CSV", help="the file that was streamed, for its labels")
     report_parser.add_argument("--label", default="Class", metavar="COLUMN", help="its label column (Class)")
+    prove.add_arguments(
+        commands.add_parser("prove", help="was every transaction answered once, in order, with what the model says?")
+    )
     demo_parser = commands.add_parser("demo", help="everything on this machine: broker, stream, alerts, summary")
     demo_parser.add_argument("--csv", type=Path, default=Path("data/sample_transactions.csv"), help="what to stream")
     demo_parser.add_argument("--rate", type=float, default=500.0, metavar="N", help="transactions a second (500)")

@@ -15,7 +15,7 @@ LEGITIMATE = {"Time": 10.0, "V1": 0.0, "V2": 0.0, "Amount": 20.0}
 FRAUD = {"Time": 10.0, "V1": 6.0, "V2": 6.0, "Amount": 500.0}
 
 
-def make_artifact(directory: Path) -> Manifest:
+def make_artifact(directory: Path, n_neighbors: int = 5) -> Manifest:
     """Train on 400 legitimate and 40 fraudulent transactions, and save."""
     generator = np.random.default_rng(7)
     legitimate = generator.normal([0, 0, 0, 30], [1, 1, 1, 5], size=(400, 4))
@@ -25,7 +25,7 @@ def make_artifact(directory: Path) -> Manifest:
     pipeline = Pipeline(
         [
             ("scaling", ColumnTransformer([("standard", StandardScaler(), [1, 2, 3])])),
-            ("neighbors", KNeighborsClassifier(5, weights="distance", algorithm="brute")),
+            ("neighbors", KNeighborsClassifier(n_neighbors, weights="distance", algorithm="brute")),
         ]
     )
     return save_artifact(
