@@ -1,10 +1,20 @@
-"""`python -m app serve | train | synthesize`."""
+"""`python -m app serve | train | evaluate | synthesize`."""
 
 import argparse
+import importlib
 import sys
+from types import ModuleType
 
+_EXIT_CODE_BROKEN = 1
 _EXIT_CODE_UNUSABLE = 2
 _EXIT_CODE_INTERRUPTED = 130
+
+_TRAINING_COMMANDS = {
+    "train": ("train", "train on labelled transactions and measure"),
+    "evaluate": ("evaluate", "measure an artifact on labelled transactions"),
+    "synthesize": ("synthetic", "make up labelled transactions"),
+}
+"""Commands with the module of app.training that answers them, and what they do."""
 
 
 def run_command(arguments: list[str] | None = None) -> int:
@@ -18,7 +28,7 @@ def run_command(arguments: list[str] | None = None) -> int:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except ModuleNotFoundError as error:
         print(f"This command needs {error.name}, which is not installed: run `make install`.", file=sys.stderr)
-        return 1
+        return _EXIT_CODE_BROKEN
     except KeyboardInterrupt:
         return _EXIT_CODE_INTERRUPTED
 
@@ -31,46 +41,38 @@ def _run(arguments: list[str]) -> int:
         help="answer POST /score until SIGTERM or Ctrl+C",
         epilog="Its settings are environment variables APP_…, or lines of a file .env; see README.md.",
     )
-    training = {"train": "train on labelled transactions and measure", "synthesize": "make up labelled transactions"}
     wanted = arguments[0] if arguments else ""
-    for name, summary in training.items():
-        command = commands.add_parser(name, help=summary)
+    for name, (module, summary) in _TRAINING_COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == wanted:
-            _add_training_arguments(name, command)
+            _training_module(module).add_arguments(command)
     parsed = parser.parse_args(arguments)
     if parsed.command == "serve":
         from app.main import serve  # noqa: PLC0415 - training needs no server
 
         return serve()
-    return _train_or_synthesize(parsed)
+    return _train(parsed)
 
 
-def _add_training_arguments(name: str, parser: argparse.ArgumentParser) -> None:
+def _training_module(name: str) -> ModuleType:
     # Imported only now, because the libraries of training are in an extra and the service does without them.
-    from app.training import synthetic, train  # noqa: PLC0415
-
-    (train if name == "train" else synthetic).add_arguments(parser)
+    return importlib.import_module(f"app.training.{name}")
 
 
-def _train_or_synthesize(parsed: argparse.Namespace) -> int:
-    from app.training import synthetic, train  # noqa: PLC0415
+def _train(parsed: argparse.Namespace) -> int:
+    from app.scoring.errors import ArtifactError  # noqa: PLC0415 - as late as the rest of training
     from app.training.errors import TrainingError  # noqa: PLC0415
 
+    module = _training_module(_TRAINING_COMMANDS[parsed.command][0])
     try:
-        if parsed.command == "train":
-            return train.run(train.plan_of(parsed))
-        plan = synthetic.Plan(
-            rows=parsed.rows,
-            fraud_rate=parsed.fraud_rate,
-            cards=parsed.cards,
-            days=parsed.days,
-            decimals=parsed.decimals,
-            seed=parsed.seed,
-        )
-        return synthetic.run(plan, parsed.output)
+        answer: int = module.run(module.plan_of(parsed))
     except TrainingError as error:
         print(error, file=sys.stderr)
         return _EXIT_CODE_UNUSABLE
+    except ArtifactError as error:
+        print(error, file=sys.stderr)
+        return _EXIT_CODE_BROKEN
+    return answer
 
 
 if __name__ == "__main__":

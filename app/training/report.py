@@ -1,72 +1,155 @@
-"""The picture of an evaluation: the precision-recall curve and the confusion matrix."""
+"""The report of an evaluation: one HTML file that needs no network."""
 
-from pathlib import Path
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from sklearn.metrics import precision_recall_curve
+from app.scoring.artifact import Manifest
+from app.training.answer import (
+    ACCURACY_SAYS_NOTHING,
+    FIGURES,
+    STEP_WORDS,
+    Answer,
+    costs_words,
+    shown,
+    step_cells,
+    what_if_sentence,
+)
+from app.training.evidence import Case, Mistakes
+from app.training.pictures import Picture
 
-from app.training.evaluate import Evaluation, Metrics
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+p.lead { color: #555; margin-top: .2rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 1rem; margin: 1.5rem 0; }
+.card { border: 1px solid #ddd; border-radius: 8px; padding: .8rem 1rem; }
+.card b { display: block; font-size: 1.5rem; } .card span { color: #666; font-size: .85rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #eee; vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+figure { margin: 2rem 0; } img { max-width: 100%; border: 1px solid #eee; } figcaption { color: #555; }
+.near { display: inline-block; padding: 0 .35rem; margin: 0 .15rem .15rem 0; border-radius: 4px; font-size: .8rem;
+  background: #e3eef6; } .near.fraud { background: #f7d9c9; }
+td.wide { text-align: left; }
+"""
 
-_BLUE = "#0072b2"
-_ORANGE = "#d55e00"
+
+@dataclass(frozen=True)
+class Report:
+    """A model and the answer of its evaluation."""
+
+    manifest: Manifest
+    answer: Answer
+
+    def page(self, pictures: list[Picture], mistakes: Mistakes) -> bytes:
+        title = f"Model {self.answer.model_version} on {self.answer.file}"
+        sections = [
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="lead">{_lead(self)}</p>',
+            _cards(self.answer),
+            _figures(self.answer),
+            _ladder(self.answer),
+            _what_if(self.answer),
+            *[_picture(picture) for picture in pictures],
+            _cases("The worst misses", "Frauds with the lowest probabilities.", mistakes.missed),
+            _cases("The worst false alerts", "Legitimate, with the highest probabilities.", mistakes.false_alerts),
+        ]
+        body = "\n".join(section for section in sections if section)
+        return (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
+            f"<body>\n{body}\n</body></html>\n"
+        ).encode()
 
 
-def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write a PNG of 1,200 x 540 pixels."""
-    figure = Figure(figsize=(12, 5.4), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    _draw_curve(left, evaluation)
-    _draw_matrix(right, evaluation.metrics)
-    # No date and no version inside: the same figures give the same bytes.
-    figure.savefig(path, metadata={"Software": None})
+def _lead(report: Report) -> str:
+    answer = report.answer
+    training = report.manifest.training
+    trained = f" It was trained on {training['train_rows']:,} others." if "train_rows" in training else ""
+    return f"{answer.rows:,} transactions, {answer.frauds:,} of them fraud.{escape(trained)}"
 
 
-def _draw_curve(axes: Axes, evaluation: Evaluation) -> None:
-    metrics = evaluation.metrics
-    precision, recall, _ = precision_recall_curve(evaluation.labels, evaluation.probabilities)
-    base_rate = float(evaluation.labels.mean())
-    axes.step(recall, precision, where="post", color=_BLUE, linewidth=2)
-    axes.axhline(base_rate, color="grey", linestyle="--", linewidth=1)
-    axes.text(0.99, base_rate + 0.015, f"guessing: {base_rate:.2%}", ha="right", color="dimgrey")
-    axes.plot([metrics.recall], [metrics.precision], "o", color=_ORANGE, markersize=9)
-    axes.annotate(
-        f"threshold {metrics.threshold:g}:\nprecision {metrics.precision:.2f}, recall {metrics.recall:.2f}",
-        (metrics.recall, metrics.precision),
-        xytext=(-12, -44),
-        textcoords="offset points",
-        ha="right",
-        color=_ORANGE,
+def _cards(answer: Answer) -> str:
+    metrics = answer.metrics
+    cards = []
+    for name in ("average_precision", "precision", "recall", "card_precision_at_100"):
+        low, high = (shown(name, end) for end in metrics.intervals[name])
+        cards.append((FIGURES[name], shown(name, getattr(metrics, name)), f"{low} to {high}"))
+    alerts = metrics.true_positives + metrics.false_positives
+    per_1000 = 1000 * alerts / answer.rows
+    cards.append((f"alerts at threshold {metrics.threshold:.3g}", f"{alerts:,}", f"{per_1000:.2f} of 1,000"))
+    inside = "".join(
+        f'<div class="card">{escape(words)}<b>{value}</b><span>{escape(below)}</span></div>'
+        for words, value, below in cards
     )
-    axes.set(
-        title=f"Average precision {metrics.average_precision:.3f}",
-        xlabel="Recall: share of the frauds that are caught",
-        ylabel="Precision: share of the alerts that are fraud",
-        xlim=(0, 1.02),
-        ylim=(0, 1.04),
-    )
-    axes.grid(alpha=0.3)
+    return f'<div class="cards">{inside}</div>'
 
 
-def _draw_matrix(axes: Axes, metrics: Metrics) -> None:
-    counts = np.array(
-        [[metrics.true_negatives, metrics.false_positives], [metrics.false_negatives, metrics.true_positives]]
+def _figures(answer: Answer) -> str:
+    rows = []
+    for name, words in FIGURES.items():
+        value = getattr(answer.metrics, name)
+        if value is not None:
+            low, high = (shown(name, end) for end in answer.metrics.intervals[name])
+            rows.append((words, shown(name, value), f"{low} to {high}"))
+    table = _table(("figure", "value", "95 % interval"), rows)
+    return f"<h2>All figures</h2>{table}<p>{ACCURACY_SAYS_NOTHING}</p>"
+
+
+def _ladder(answer: Answer) -> str:
+    if answer.costs is None or answer.cheapest_threshold is None:
+        return ""
+    table = _table(STEP_WORDS, [step_cells(step) for step in answer.ladder])
+    return (
+        f"<h2>Thresholds and money</h2><p>Assumed: {costs_words(answer.costs)}. The cheapest threshold of these "
+        f"transactions is {answer.cheapest_threshold:.3g}.</p>{table}"
     )
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    words = [["left alone", "false alerts"], ["missed", "caught"]]
-    for row in range(2):
-        for column in range(2):
-            color = "white" if shares[row, column] > 0.5 else "black"  # noqa: PLR2004 - half of the colour scale
-            text = f"{counts[row, column]:,}\n{words[row][column]}"
-            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=14)
-    axes.set_xticks([0, 1], ["no alert", "alert"])
-    axes.set_yticks([0, 1], ["legitimate", "fraud"], rotation=90, va="center")
-    axes.set(
-        title=f"{counts.sum():,} later transactions, threshold {metrics.threshold:g}",
-        xlabel="What the model says",
-        ylabel="What it was",
+
+
+def _what_if(answer: Answer) -> str:
+    if answer.what_if is None:
+        return ""
+    return f"<h2>What if</h2><p>{escape(what_if_sentence(answer.metrics.threshold, answer.what_if))}</p>"
+
+
+def _picture(picture: Picture) -> str:
+    source = base64.b64encode(picture.png).decode()
+    caption = escape(picture.caption)
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{source}"><figcaption>{caption}</figcaption></figure>'
     )
+
+
+def _cases(title: str, words: str, cases: list[Case]) -> str:
+    if not cases:
+        return f"<h2>{title}</h2><p>None.</p>"
+    rows = "".join(
+        f"<tr><td>{case.number:,}</td><td>{case.time:,.0f}</td><td>{_amount(case)}</td><td>{case.probability:.3f}</td>"
+        f'<td class="wide">{_neighbors(case)}</td></tr>'
+        for case in cases
+    )
+    head = "".join(f"<th>{word}</th>" for word in ("transaction", "time, s", "amount", "probability", "neighbours"))
+    return (
+        f"<h2>{title}</h2><p>{words} Neighbours with their distances, nearest first; orange ones are fraud.</p>"
+        f"<table><tr>{head}</tr>{rows}</table>"
+    )
+
+
+def _amount(case: Case) -> str:
+    return "" if case.amount is None else f"{case.amount:,.2f}"
+
+
+def _neighbors(case: Case) -> str:
+    if case.neighbors is None:
+        return "not available for this kind of model"
+    return "".join(
+        f'<span class="near{" fraud" if neighbor.is_fraud else ""}">{neighbor.distance:.2f}</span>'
+        for neighbor in case.neighbors
+    )
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{''.join(f'<th>{escape(word)}</th>' for word in head)}</tr>{cells}</table>"

@@ -37,6 +37,7 @@ class Plan:
     days: int = 2
     decimals: int = 4
     seed: int = 1
+    output: Path = Path("synthetic.csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=Plan.seed, help="the same seed gives the same bytes (1)")
 
 
-def run(plan: Plan, output: Path) -> int:
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    return Plan(**{name: getattr(arguments, name) for name in Plan.__dataclass_fields__})
+
+
+def run(plan: Plan) -> int:
+    output = plan.output
     output.parent.mkdir(parents=True, exist_ok=True)
     table = synthesize(plan)
     compression = {"method": "gzip", "mtime": 1} if output.suffix == ".gz" else None

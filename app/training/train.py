@@ -7,8 +7,6 @@ from typing import Literal
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from sklearn.compose import ColumnTransformer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
@@ -19,8 +17,13 @@ from app.scoring.neighbors import NearestNeighbors
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.training.dataset import Dataset, Part, read_dataset
 from app.training.errors import TrainingError
-from app.training.evaluate import Evaluation, Metrics, evaluate
-from app.training.report import draw_evaluation
+from app.training.evaluate import figures_table, outcome_of, score_rows
+from app.training.metrics import measure
+from app.training.money import Costs
+from app.training.outcome import Outcome
+from app.training.pictures import draw_summary
+from app.training.slices import measure_slices
+from app.training.writing import whole_directory, write_whole
 
 PICTURE_FILE = "evaluation.png"
 
@@ -42,6 +45,7 @@ class Plan:
     sort: bool
     test_fraction: float
     threshold: float
+    costs: Costs | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    values = {name: getattr(arguments, name) for name in Plan.__dataclass_fields__}
+    values = {name: getattr(arguments, name) for name in set(Plan.__dataclass_fields__) - {"costs"}}
     return Plan(**values | {"drop": tuple(arguments.drop)})
 
 
@@ -91,24 +95,32 @@ def run(plan: Plan) -> int:
             f"that would vote; choose --neighbors {train.n_frauds} or less, or give more transactions."
         )
     pipeline = make_pipeline(plan, dataset.feature_names).fit(train.features, train.labels)
-    evaluation = _evaluate(plan, pipeline, train, test)
-    manifest = save_artifact(
-        plan.output,
-        pipeline,
-        feature_names=dataset.feature_names,
-        context_names=tuple(name for name in (plan.time, plan.amount) if name in dataset.feature_names),
-        training=_summary(plan, dataset, train, test),
-        metrics=msgspec.to_builtins(evaluation.metrics),
+    outcome = _score(plan, dataset, pipeline, test)
+    metrics = measure(outcome, plan.threshold, plan.costs).metrics
+    slices = measure_slices(
+        outcome, test.equal_rows(train, _distance_columns(plan, dataset.feature_names)), train.times[-1]
     )
-    draw_evaluation(evaluation, plan.output / PICTURE_FILE)
-    console.print(_table(evaluation.metrics, len(train.labels), len(test.labels)))
+    with whole_directory(plan.output) as directory:
+        manifest = save_artifact(
+            directory,
+            pipeline,
+            feature_names=dataset.feature_names,
+            context_names=tuple(name for name in (plan.time, plan.amount) if name in dataset.feature_names),
+            training=_summary(plan, dataset, train, test),
+            metrics=msgspec.to_builtins(metrics) | msgspec.to_builtins(slices),
+        )
+        write_whole(directory / PICTURE_FILE, draw_summary(outcome, metrics))
+    console.print(
+        figures_table(metrics, f"Trained on {len(train):,} earlier transactions, measured on {len(test):,} later ones")
+    )
+    console.print(slices.sentence(), soft_wrap=True)
     console.print(f"Model {manifest.model_version} and its picture are in {plan.output}")
     return 0
 
 
 def make_pipeline(plan: Plan, feature_names: tuple[str, ...]) -> Pipeline:
     """The unfitted pipeline: scaling, then the neighbours."""
-    columns = [i for i, name in enumerate(feature_names) if plan.time_in_distance or name != plan.time]
+    columns = _distance_columns(plan, feature_names)
     if not columns:
         raise TrainingError("No column is left to measure distances with.")
     if plan.scaler == "standard":
@@ -124,47 +136,34 @@ def make_pipeline(plan: Plan, feature_names: tuple[str, ...]) -> Pipeline:
     )
 
 
-def _evaluate(plan: Plan, pipeline: Pipeline, train: Part, test: Part) -> Evaluation:
-    columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("measuring", total=len(test.labels))
-        return evaluate(
-            NearestNeighbors(pipeline), train, test, plan.threshold, lambda done: progress.update(task, completed=done)
-        )
+def _distance_columns(plan: Plan, feature_names: tuple[str, ...]) -> list[int]:
+    return [i for i, name in enumerate(feature_names) if plan.time_in_distance or name != plan.time]
+
+
+def _score(plan: Plan, dataset: Dataset, pipeline: Pipeline, test: Part) -> Outcome:
+    names = dataset.feature_names
+    amounts = test.features[:, names.index(plan.amount)] if plan.amount in names else None
+    return outcome_of(test, score_rows(NearestNeighbors(pipeline).fraud_probability, test.features), amounts)
 
 
 def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str, object]:
     return {
         "file": plan.file.name,
         "file_sha256": dataset.sha256,
+        "label": plan.label,
+        "time": plan.time,
+        "amount": plan.amount,
         "neighbors": plan.neighbors,
         "weights": plan.weights,
         "scaler": plan.scaler,
         "time_in_distance": plan.time_in_distance,
         "dropped": list(plan.drop),
-        "train_rows": len(train.labels),
-        "train_frauds": int(train.labels.sum()),
+        "train_rows": len(train),
+        "train_frauds": train.n_frauds,
         "train_time_until": float(train.times[-1]),
-        "test_rows": len(test.labels),
-        "test_frauds": int(test.labels.sum()),
+        "test_rows": len(test),
+        "test_frauds": test.n_frauds,
     }
-
-
-def _table(metrics: Metrics, n_train: int, n_test: int) -> Table:
-    table = Table(title=f"Trained on {n_train:,} earlier transactions, measured on {n_test:,} later ones", min_width=70)
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_row("average precision", f"{metrics.average_precision:.3f}")
-    table.add_row("ROC AUC", f"{metrics.roc_auc:.3f}")
-    for name in ("precision", "recall", "f1"):
-        table.add_row(f"{name} at threshold {metrics.threshold:g}", f"{getattr(metrics, name):.3f}")
-    table.add_row("frauds caught / missed", f"{metrics.true_positives:,} / {metrics.false_negatives:,}")
-    table.add_row("false alerts / legitimate left alone", f"{metrics.false_positives:,} / {metrics.true_negatives:,}")
-    table.add_row("accuracy", f"{metrics.accuracy:.4%}")
-    table.add_row('accuracy of always saying "legitimate"', f"{metrics.accuracy_of_doing_nothing:.4%}")
-    table.add_row("test rows that equal a training row", f"{metrics.duplicates_of_training_rows:,}")
-    table.caption = "Fraud is rare, so accuracy says nothing: read average precision, precision and recall."
-    return table
 
 
 def _positive(text: str) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 
 
 def make_frame(n_rows: int = 800, seed: int = 3) -> pd.DataFrame:
@@ -22,6 +23,13 @@ def make_frame(n_rows: int = 800, seed: int = 3) -> pd.DataFrame:
             "card_id": [f"card-{number:02d}" for number in generator.integers(50, size=n_rows)],
         }
     )
+
+
+def count_colors(picture: Path, width: int = 1_200) -> int:
+    """How many colours a picture of the given width has; one that shows nothing has few."""
+    pixels = (imread(picture)[..., :3] * 255).astype(np.int64)
+    assert pixels.shape[1] == width
+    return len(np.unique(pixels @ [65_536, 256, 1]))
 
 
 @pytest.fixture

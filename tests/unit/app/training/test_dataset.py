@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.training.dataset import Dataset, read_dataset, read_features, read_part
+from app.training.dataset import Dataset, Part, read_dataset, read_features, read_part
 from app.training.errors import TrainingError
 
 
@@ -216,3 +216,12 @@ def test_a_feature_that_never_changes_is_refused(frame: pd.DataFrame, tmp_path: 
 
     with pytest.raises(TrainingError, match=r"V2 is 1\.5 in every row.*--drop V2"):
         dataset.split(0.2)
+
+
+def test_duplicates_equal_another_row_in_every_given_column() -> None:
+    def part(features: list[list[float]]) -> Part:
+        return Part(np.array(features), np.zeros(len(features), dtype=np.int64), np.zeros(len(features)))
+
+    test = part([[3.0, 4.0], [3.0, 4.0], [3.0, 4.5], [2.0, 1.0]])
+
+    assert test.equal_rows(part([[1.0, 2.0], [3.0, 4.0]]), [0, 1]).tolist() == [True, True, False, False]

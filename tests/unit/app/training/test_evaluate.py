@@ -1,62 +1,159 @@
-"""The figures of an evaluation against scikit-learn's own."""
+"""`python -m app evaluate`: a trained artifact on later transactions."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sklearn import metrics as reference
+from matplotlib.image import imread
+from sklearn.metrics import average_precision_score
 
-from app.training.evaluate import Metrics, count_duplicates, measure
-
-
-@pytest.fixture(scope="module")
-def votes() -> tuple[np.ndarray, np.ndarray]:
-    """Labels and coarse probabilities, as votes are: many ties."""
-    generator = np.random.default_rng(11)
-    labels = (generator.random(2_000) < 0.05).astype(np.int64)
-    probabilities = generator.integers(0, 6, 2_000) / 10 + 0.5 * labels * generator.integers(0, 2, 2_000)
-    return labels, probabilities
+from app.__main__ import run_command
+from app.scoring.artifact import load_artifact
+from tests.unit.app.training.conftest import count_colors, make_frame
 
 
 @pytest.fixture(scope="module")
-def figures(votes: tuple[np.ndarray, np.ndarray]) -> Metrics:
-    return measure(*votes, threshold=0.5)
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a model, later transactions, and all that an evaluation writes."""
+    directory = tmp_path_factory.mktemp("evaluated")
+    make_frame().to_csv(directory / "earlier.csv", index=False)
+    make_frame(seed=4).to_csv(directory / "later.csv", index=False)
+    train = ["train", str(directory / "earlier.csv"), "--output", str(directory / "model"), "--neighbors", "9"]
+    assert run_command(train) == 0
+    written = ["--json", str(directory / "figures.json"), "--html", str(directory / "report.html")]
+    evaluate = ["evaluate", str(directory / "model"), str(directory / "later.csv"), "--what-if", "0.5", *written]
+    assert run_command([*evaluate, "--pictures", str(directory / "pictures")]) == 0
+    return directory
 
 
-def test_ranking_figures_are_scikit_learns(votes: tuple[np.ndarray, np.ndarray], figures: Metrics) -> None:
-    assert figures.average_precision == pytest.approx(reference.average_precision_score(*votes))
-    assert figures.roc_auc == pytest.approx(reference.roc_auc_score(*votes))
+@pytest.fixture(scope="module")
+def figures(evaluated: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads((evaluated / "figures.json").read_text())
+    return answer
 
 
-def test_figures_at_the_threshold_are_scikit_learns(votes: tuple[np.ndarray, np.ndarray], figures: Metrics) -> None:
-    labels, probabilities = votes
-    called = probabilities >= 0.5
-
-    assert figures.precision == pytest.approx(reference.precision_score(labels, called))
-    assert figures.recall == pytest.approx(reference.recall_score(labels, called))
-    assert figures.f1 == pytest.approx(reference.f1_score(labels, called))
-    assert figures.accuracy == pytest.approx(reference.accuracy_score(labels, called))
-    matrix = [
-        [figures.true_negatives, figures.false_positives],
-        [figures.false_negatives, figures.true_positives],
-    ]
-    assert np.array_equal(matrix, reference.confusion_matrix(labels, called))
+@pytest.fixture(scope="module")
+def page(evaluated: Path) -> str:
+    return (evaluated / "report.html").read_text()
 
 
-def test_a_probability_equal_to_the_threshold_is_an_alert() -> None:
-    assert measure(np.array([0, 1]), np.array([0.0, 0.8]), threshold=0.8).true_positives == 1
+@pytest.fixture(scope="module")
+def reference(evaluated: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and scikit-learn's own probabilities."""
+    artifact = load_artifact(evaluated / "model")
+    later = make_frame(seed=4)
+    features = later[list(artifact.manifest.feature_names)].to_numpy(dtype=float)
+    return later["Class"].to_numpy(), artifact.pipeline.predict_proba(features)[:, 1]
 
 
-def test_doing_nothing_is_as_accurate_as_fraud_is_rare(votes: tuple[np.ndarray, np.ndarray], figures: Metrics) -> None:
-    assert figures.accuracy_of_doing_nothing == pytest.approx((votes[0] == 0).mean())
+def test_the_figures_are_those_of_the_pipeline(
+    figures: dict[str, Any], reference: tuple[np.ndarray, np.ndarray]
+) -> None:
+    labels, probabilities = reference
+
+    assert figures["metrics"]["average_precision"] == pytest.approx(average_precision_score(labels, probabilities))
+    assert figures["metrics"]["true_positives"] == ((probabilities >= 0.8) & (labels == 1)).sum()
+    assert (figures["rows"], figures["frauds"]) == (800, 40)
 
 
-def test_without_an_alert_precision_and_recall_are_0() -> None:
-    figures = measure(np.array([0, 1]), np.array([0.1, 0.2]), threshold=0.9)
+def test_what_if_is_the_difference_between_two_thresholds(
+    figures: dict[str, Any], reference: tuple[np.ndarray, np.ndarray]
+) -> None:
+    labels, probabilities = reference
+    between = (probabilities >= 0.5) & (probabilities < 0.8)
+    change = figures["what_if"]
 
-    assert (figures.precision, figures.recall, figures.f1) == (0.0, 0.0, 0.0)
+    assert change["more_alerts"] == between.sum() > 0
+    assert change["more_caught"] == (between & (labels == 1)).sum()
+    assert change["more_false_alerts"] == (between & (labels == 0)).sum()
+    amounts = make_frame(seed=4)["Amount"].to_numpy()
+    saved = amounts[between & (labels == 1)].sum()
+    assert change["money_caught_more"] == pytest.approx(saved)
+    assert change["cost_more"] == pytest.approx(5 * between.sum() - saved)
 
 
-def test_duplicates_are_test_rows_equal_to_a_training_row_in_every_feature() -> None:
-    train = np.array([[1.0, 2.0], [3.0, 4.0]])
-    test = np.array([[3.0, 4.0], [3.0, 4.0], [3.0, 4.5], [2.0, 1.0]])
+def test_the_ladder_has_the_threshold_in_use(figures: dict[str, Any]) -> None:
+    step = next(step for step in figures["ladder"] if step["threshold"] == 0.8)
 
-    assert count_duplicates(train, test) == 2
+    assert step["recall"] == pytest.approx(figures["metrics"]["recall"])
+    assert step["cost"] == pytest.approx(figures["metrics"]["cost"])
+
+
+def test_every_picture_shows_something(evaluated: Path) -> None:
+    pictures = sorted((evaluated / "pictures").iterdir())
+
+    names = [picture.name for picture in pictures]
+    assert names == ["curves.png", "decisions.png", "features.png", "money.png", "over_time.png", "scores.png"]
+    for picture in pictures:
+        assert count_colors(picture) > 50, picture.name
+
+
+def test_the_report_needs_no_network(page: str) -> None:
+    """Nothing in it refers to another file, and its pictures are inside."""
+    found: list[str] = []
+
+    class References(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.extend(value or "" for name, value in attrs if name in ("src", "href") or tag == "link")
+
+    References().feed(page)
+
+    assert len(found) == 6
+    for reference in found:
+        assert reference.startswith("data:image/png;base64,")
+        assert imread(BytesIO(base64.b64decode(reference.partition(",")[2]))).shape[1] == 1_200
+    assert "http" not in re.sub(r"base64,[^\"]+", "", page)
+
+
+def test_the_report_shows_the_neighbours_of_the_worst_misses(page: str) -> None:
+    misses = page[page.index("The worst misses") : page.index("The worst false alerts")]
+
+    rows = re.findall(r"<tr><td>.*?</tr>", misses)
+    assert 1 <= len(rows) <= 5
+    for row in rows:
+        assert len(re.findall(r'class="near', row)) == 9
+
+
+def test_the_report_says_why_accuracy_says_nothing(page: str) -> None:
+    assert "a model that never raises an alert has the accuracy of doing nothing" in page
+
+
+def test_another_threshold_can_be_asked_for(evaluated: Path, tmp_path: Path) -> None:
+    command = ["evaluate", str(evaluated / "model"), str(evaluated / "later.csv"), "--threshold", "0.3"]
+
+    assert run_command([*command, "--json", str(tmp_path / "figures.json")]) == 0
+
+    assert json.loads((tmp_path / "figures.json").read_text())["metrics"]["threshold"] == 0.3
+
+
+def test_a_missing_feature_is_one_sentence_and_exit_code_2(
+    evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_frame().drop(columns="V2").to_csv(tmp_path / "less.csv", index=False)
+
+    assert run_command(["evaluate", str(evaluated / "model"), str(tmp_path / "less.csv")]) == 2
+
+    assert "less.csv has no column V2" in capsys.readouterr().err
+
+
+def test_a_missing_artifact_is_one_sentence_and_exit_code_1(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["evaluate", str(tmp_path / "absent"), str(csv)]) == 1
+
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(evaluated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = evaluated / "later.csv" / "figures.json"
+    command = ["evaluate", str(evaluated / "model"), str(evaluated / "later.csv"), "--json", str(place)]
+
+    assert run_command(command) == 2
+
+    assert "figures.json cannot be written" in capsys.readouterr().err
