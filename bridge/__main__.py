@@ -1,4 +1,4 @@
-"""`python -m bridge run | produce | alerts | report | prove | demo`."""
+"""`python -m bridge run | produce | alerts | report | prove | rescore | demo`."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app import logs
 from app.scoring.errors import ArtifactError
-from bridge import alerts, main, produce, prove
+from bridge import alerts, main, produce, prove, rescore
 from bridge.errors import BridgeError
 from bridge.settings import Settings
 
@@ -28,7 +28,7 @@ def run_command(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings()
         # Some commands speak to people in sentences; what they do on the way is no news.
-        logs.configure("warning" if parsed.command in ("demo", "report", "prove") else settings.log_level)
+        logs.configure("warning" if parsed.command in ("demo", "report", "prove", "rescore") else settings.log_level)
         return asyncio.run(_command(settings, parsed))
     except ValidationError as error:
         for problem in error.errors():
@@ -61,8 +61,8 @@ def _command(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, A
         return _demo(settings, parsed)
     if parsed.command == "report":
         return _report(settings, parsed)
-    if parsed.command == "prove":
-        return prove.run(settings, prove.plan_of(parsed))
+    if parsed.command in ("prove", "rescore"):
+        return _look_back(settings, parsed)
     if parsed.command == "alerts":
         return _finished(alerts.run(settings))
     return _finished(main.run(settings))
@@ -87,6 +87,12 @@ def _report(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, An
     return report.run(settings, report.Plan(output=parsed.output, labels=parsed.labels, label=parsed.label))
 
 
+def _look_back(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    if parsed.command == "prove":
+        return prove.run(settings, prove.plan_of(parsed))
+    return rescore.run(settings, rescore.plan_of(parsed))
+
+
 async def _finished(command: Coroutine[Any, Any, None]) -> int:
     await command
     return 0
@@ -109,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     report_parser.add_argument("--label", default="Class", metavar="COLUMN", help="its label column (Class)")
     prove.add_arguments(
         commands.add_parser("prove", help="was every transaction answered once, in order, with what the model says?")
+    )
+    rescore.add_arguments(
+        commands.add_parser("rescore", help="score a range again into another topic, and tell what is different")
     )
     demo_parser = commands.add_parser("demo", help="everything on this machine: broker, stream, alerts, summary")
     demo_parser.add_argument("--csv", type=Path, default=Path("data/sample_transactions.csv"), help="what to stream")

@@ -1,20 +1,16 @@
 """`python -m bridge prove`: was every transaction answered exactly once, in order, and with what the model says?"""
 
 import argparse
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-import msgspec
-from rich.console import Console
 
 from bridge.audit import Defect, Findings, Judge, Kind, Ledger, Sample
 from bridge.comparison import Comparison, Rescorer
 from bridge.offset_range import Bound, add_range_arguments
 from bridge.settings import Settings
 from bridge.trail import trailing
-from bridge.verdict import PartitionRange, Verdict, report_defects
+from bridge.verdict import PartitionRange, Verdict, add_json_argument, announce, report_defects
 
 _DEFAULT_SAMPLE = 10_000
 _DOUBLES = frozenset({Defect.DOUBLED, Defect.DOUBLED_ALERT})
@@ -45,13 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-doubles", action="store_true", help="count doubles and allow them: at-least-once may make some"
     )
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        const="-",
-        metavar="FILE",
-        help="write the verdict as JSON; to standard output without FILE",
-    )
+    add_json_argument(parser)
 
 
 def plan_of(parsed: argparse.Namespace) -> Plan:
@@ -84,15 +74,7 @@ async def run(settings: Settings, plan: Plan) -> int:
         BridgeError: the broker or a topic cannot be used.
     """
     verdict = await audit(settings, plan)
-    if plan.json is not None:
-        text = msgspec.json.format(msgspec.json.encode(verdict), indent=2).decode()
-        if plan.json == "-":
-            print(text, flush=True)  # noqa: T201 - the command's answer
-        else:
-            await asyncio.to_thread(Path(plan.json).write_text, text + "\n", encoding="utf-8")
-    console = Console(stderr=plan.json == "-", soft_wrap=True)
-    for sentence in verdict.sentences():
-        console.print(sentence, highlight=False, markup=False)
+    await announce(verdict, verdict.sentences(), plan.json)
     return 0 if verdict.is_proved else 1
 
 

@@ -1,9 +1,13 @@
 """What an audit came to: the verdict, as JSON for machines and as sentences for people."""
 
-from collections.abc import Iterator, Mapping
+import argparse
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
+from rich.console import Console
 
 from bridge.audit import Defect, Findings, Place
 
@@ -138,3 +142,22 @@ def report_defects(findings: Findings, allowed: frozenset[Defect]) -> tuple[Defe
 
 def _report(place: Place) -> PlaceReport:
     return PlaceReport(*place)
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write it all as JSON; without FILE to standard output"
+    )
+
+
+async def announce(facts: msgspec.Struct, sentences: Iterable[str], json: str | None) -> None:
+    """Say it in sentences; as JSON too, to a file, or for `-` to standard output (sentences: stderr)."""
+    if json is not None:
+        text = msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
+        if json == "-":
+            print(text, flush=True)  # noqa: T201 - the command's answer
+        else:
+            await asyncio.to_thread(Path(json).write_text, text + "\n", encoding="utf-8")
+    console = Console(stderr=json == "-", soft_wrap=True)
+    for sentence in sentences:
+        console.print(sentence, highlight=False, markup=False)
