@@ -1,4 +1,4 @@
-"""`python -m bridge run | produce | alerts | report | prove | rescore | demo`."""
+"""`python -m bridge run | produce | alerts | dead-letters | report | prove | rescore | demo`."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app import logs
 from app.scoring.errors import ArtifactError
-from bridge import alerts, main, produce, prove, rescore
+from bridge import alerts, dead_letters, main, produce, prove, rescore
 from bridge.errors import BridgeError
 from bridge.settings import Settings
 
@@ -57,15 +57,27 @@ def _command(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, A
             label=parsed.label,
         )
         return produce.run(settings, plan)
-    if parsed.command == "demo":
-        return _demo(settings, parsed)
-    if parsed.command == "report":
-        return _report(settings, parsed)
-    if parsed.command in ("prove", "rescore"):
-        return _look_back(settings, parsed)
+    more = {
+        "dead-letters": _dead_letters,
+        "demo": _demo,
+        "report": _report,
+        "prove": _look_back,
+        "rescore": _look_back,
+    }
+    if parsed.command in more:
+        return more[parsed.command](settings, parsed)
     if parsed.command == "alerts":
         return _finished(alerts.run(settings))
     return _finished(main.run(settings))
+
+
+def _dead_letters(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    selection = dead_letters.Selection(
+        reasons=frozenset(parsed.reason), sources=frozenset(parsed.source), of_alerts=parsed.alerts
+    )
+    if parsed.action == "list":
+        return dead_letters.show(settings, selection, dead_letters.View(limit=parsed.limit, as_json=parsed.json))
+    return dead_letters.replay(settings, selection, is_confirmed=parsed.yes)
 
 
 def _demo(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
@@ -109,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     produce_parser = commands.add_parser("produce", help="stream the rows of a CSV file to the transactions topic")
     produce.add_arguments(produce_parser)
     commands.add_parser("alerts", help="log every alert, and post it to a webhook where one is set")
+    letters_parser = commands.add_parser("dead-letters", help="list what could not be read, or send it again")
+    dead_letters.add_arguments(letters_parser)
     report_parser = commands.add_parser("report", help="sums, latency and pictures of what stands in the topics")
     report_parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the pictures (report)")
     report_parser.add_argument("--labels", type=Path, metavar="CSV", help="the file that was streamed, for its labels")
@@ -121,8 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo_parser = commands.add_parser("demo", help="everything on this machine: broker, stream, alerts, summary")
     demo_parser.add_argument("--csv", type=Path, default=Path("data/sample_transactions.csv"), help="what to stream")
-    demo_parser.add_argument("--rate", type=float, default=500.0, metavar="N", help="transactions a second (500)")
-    demo_parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N transactions (all)")
+    demo_parser.add_argument(
+        "--rate", type=produce.positive, default=500.0, metavar="N", help="transactions a second (500)"
+    )
+    demo_parser.add_argument(
+        "--limit", type=produce.count, default=0, metavar="N", help="stop after N transactions (all)"
+    )
     demo_parser.add_argument("--output", type=Path, default=Path("demo-output"), help="pictures and logs (demo-output)")
     demo_parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl+C")
     return parser

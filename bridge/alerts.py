@@ -1,9 +1,11 @@
 """`python -m bridge alerts`: logs every alert, and posts it to a webhook where one is set.
 
 An alert's offset is committed only after the webhook said yes, or, when its attempts are used up, after the alert
-stands in a dead letter topic. A webhook may therefore see an alert twice: its `Idempotency-Key` is then the same.
+stands in a dead letter topic. A webhook may therefore see an alert twice: its `Idempotency-Key` is then the same. A
+stop does not wait until a webhook's attempts are used up: the alert stays uncommitted, and comes at the next start.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -17,11 +19,11 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
-    stop_after_attempt,
     wait_exponential,
 )
 
 from app import __version__
+from bridge.codec import DeadLetter, Reason, encode_dead_letter_headers
 from bridge.connection import consuming, producing
 from bridge.delivery import AtLeastOnceDelivery, Output
 from bridge.settings import Settings
@@ -44,27 +46,38 @@ class _TryAgainError(_NotTakenError):
 
 
 class Webhook:
-    """Posts alerts, with attempts and exponential back-off."""
+    """Posts alerts, with attempts and exponential back-off, which end early when `stopping` is set."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, attempts: int) -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, attempts: int, stopping: asyncio.Event) -> None:
         self._client = client
         self._url = url
         self._attempts = attempts
+        self._stopping = stopping
 
-    async def post(self, alert: bytes, idempotency_key: str) -> str | None:
+    async def post(self, alert: bytes, idempotency_key: str) -> DeadLetter | None:
         """None when the webhook took the alert, otherwise why it did not."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_TryAgainError),
-            stop=stop_after_attempt(self._attempts),
+            stop=self._gives_up,
             wait=wait_exponential(multiplier=0.5, max=8),
+            sleep=self._sleep,
             before_sleep=_tell,
             reraise=True,
         )
         try:
             await retrying(self._post_once, alert, idempotency_key)
+        except _TryAgainError as error:
+            return DeadLetter(Reason.WEBHOOK_UNAVAILABLE, f"The webhook did not take the alert: {error}.")
         except _NotTakenError as error:
-            return str(error)
+            return DeadLetter(Reason.WEBHOOK_REFUSED, f"The webhook refused the alert: {error}.")
         return None
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        return state.attempt_number >= self._attempts or self._stopping.is_set()
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _post_once(self, alert: bytes, idempotency_key: str) -> None:
         headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
@@ -84,16 +97,18 @@ class AlertConsumer:
     """Takes one alert after the other: log, webhook, commit."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, delivery: AtLeastOnceDelivery, dead_letter_topic: str, webhook: Webhook | None
+        self,
+        consumer: AIOKafkaConsumer,
+        delivery: AtLeastOnceDelivery,
+        dead_letter_topic: str,
+        webhook: Webhook | None,
+        stopping: asyncio.Event,
     ) -> None:
         self._consumer = consumer
         self._delivery = delivery
         self._dead_letter_topic = dead_letter_topic
         self._webhook = webhook
-        self._stopping = False
-
-    def request_stop(self) -> None:
-        self._stopping = True
+        self._stopping = stopping
 
     async def main_loop(self) -> None:
         """Run until a stop is requested.
@@ -101,7 +116,7 @@ class AlertConsumer:
         Raises:
             DeliveryError: a dead letter or an offset was not confirmed.
         """
-        while not self._stopping:
+        while not self._stopping.is_set():
             # One at a time: alerts are few, and the attempts of many would outlast the group's patience.
             polled = await self._consumer.getmany(timeout_ms=_POLL_WAIT_MS, max_records=1)
             for partition, records in polled.items():
@@ -113,18 +128,15 @@ class AlertConsumer:
         if problem is None and self._webhook is not None:
             key = f"{record.topic}-{record.partition}-{record.offset}"
             problem = await self._webhook.post(record.value, key)
+        if problem is not None and problem.reason is Reason.WEBHOOK_UNAVAILABLE and self._stopping.is_set():
+            _log.info("stopped before the webhook took an alert; it is posted again at the next start")
+            return
         outputs = [] if problem is None else [self._dead_letter(record, problem)]
         await self._delivery.deliver(outputs, {partition: record.offset + 1})
 
-    def _dead_letter(self, record: ConsumerRecord, problem: str) -> Output:
-        _log.error("alert not taken; it is a dead letter now", source=_place(record), problem=problem)
-        headers = [
-            *record.headers,
-            ("neighborwatch-message", problem.encode()),
-            ("neighborwatch-source", f"{record.topic}-{record.partition}-{record.offset}".encode()),
-            ("neighborwatch-time", datetime.now(UTC).isoformat().encode()),
-            ("neighborwatch-version", __version__.encode()),
-        ]
+    def _dead_letter(self, record: ConsumerRecord, problem: DeadLetter) -> Output:
+        _log.error("alert not taken; it is a dead letter now", source=_place(record), problem=problem.message)
+        headers = encode_dead_letter_headers(record, problem, datetime.now(UTC), __version__)
         return Output(self._dead_letter_topic, 0, record.key, record.value, headers)
 
 
@@ -138,26 +150,27 @@ async def run(settings: Settings) -> None:
     async with producing(settings) as producer, consuming(settings, settings.alerts_group_id) as consumer:
         consumer.subscribe([settings.alerts_topic])
         delivery = AtLeastOnceDelivery(consumer, producer, settings.broker_timeout_seconds)
-        async with _webhook(settings) as webhook:
-            alerts = AlertConsumer(consumer, delivery, settings.alerts_dead_letter_topic, webhook)
-            with stop_on_signal(alerts.request_stop):
+        stopping = asyncio.Event()
+        async with _webhook(settings, stopping) as webhook:
+            alerts = AlertConsumer(consumer, delivery, settings.alerts_dead_letter_topic, webhook, stopping)
+            with stop_on_signal(stopping.set):
                 _log.info("waiting for alerts", topic=settings.alerts_topic, has_webhook=webhook is not None)
                 await alerts.main_loop()
     _log.info("alert consumer stopped")
 
 
 @contextlib.asynccontextmanager
-async def _webhook(settings: Settings) -> AsyncIterator[Webhook | None]:
+async def _webhook(settings: Settings, stopping: asyncio.Event) -> AsyncIterator[Webhook | None]:
     if settings.webhook_url is None:
         yield None
         return
     authorization = settings.webhook_authorization
     headers = {"Authorization": authorization.get_secret_value()} if authorization else {}
     async with httpx.AsyncClient(timeout=settings.webhook_timeout_seconds, headers=headers) as client:
-        yield Webhook(client, str(settings.webhook_url), settings.webhook_attempts)
+        yield Webhook(client, str(settings.webhook_url), settings.webhook_attempts, stopping)
 
 
-def _log_alert(record: ConsumerRecord) -> str | None:
+def _log_alert(record: ConsumerRecord) -> DeadLetter | None:
     """Log the alert on one line; gives why it is none, or None."""
     try:
         alert: dict[str, Any] = msgspec.json.decode(record.value or b"", type=dict[str, Any])
@@ -166,7 +179,7 @@ def _log_alert(record: ConsumerRecord) -> str | None:
         facts = {name: alert.get(name) for name in ("transaction_id", "fraud_probability", "severity", "model_version")}
         nearest = min((neighbor["distance"] for neighbor in neighbors), default=None)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
-        return "not an alert"
+        return DeadLetter(Reason.NOT_AN_ALERT, "The record is not an alert.")
     # The transaction's id leads an analyst to the card; the card itself stays out of the logs.
     context = {name: alert[name] for name in ("Time", "Amount", "timestamp_received") if name in alert}
     _log.warning(

@@ -24,6 +24,14 @@ Headers = Sequence[tuple[str, bytes]]
 _FINITE = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _ID = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _INSTANT = Annotated[datetime, msgspec.Meta(tz=True)]
+REASON_HEADER = "neighborwatch-reason"
+MESSAGE_HEADER = "neighborwatch-message"
+SOURCE_HEADER = "neighborwatch-source"
+TIME_HEADER = "neighborwatch-time"
+VERSION_HEADER = "neighborwatch-version"
+REPLAYED_FROM_HEADER = "neighborwatch-replayed-from"
+"""Header of a record that was a dead letter before: the place where it stood when it could not be read."""
+
 _NOT_FINITE_WORDS = frozenset({"nan", "inf", "infinity"})
 
 
@@ -43,6 +51,9 @@ class Reason(StrEnum):
     INVALID_TRANSACTION_ID = "invalid_transaction_id"
     INVALID_TIMESTAMP = "invalid_timestamp"
     INVALID_CARD_ID = "invalid_card_id"
+    NOT_AN_ALERT = "not_an_alert"
+    WEBHOOK_REFUSED = "webhook_refused"
+    WEBHOOK_UNAVAILABLE = "webhook_unavailable"
 
 
 class Record(Protocol):
@@ -154,7 +165,7 @@ class Codec:
             prediction.threshold,
             prediction.model_version,
             *context,
-            timestamp_received=transaction.timestamp_received or datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            timestamp_received=transaction.timestamp_received or _instant(record.timestamp) or scored_at,
             scored_at=scored_at,
             source=Source(record.topic, record.partition, record.offset),
             card_id=transaction.card_id,
@@ -203,12 +214,20 @@ def encode_dead_letter_headers(record: Record, letter: DeadLetter, time: datetim
     source = f"{record.topic}-{record.partition}-{record.offset}"
     return [
         *record.headers,
-        ("neighborwatch-reason", letter.reason.encode()),
-        ("neighborwatch-message", letter.message.encode()),
-        ("neighborwatch-source", source.encode()),
-        ("neighborwatch-time", time.isoformat().encode()),
-        ("neighborwatch-version", version.encode()),
+        (REASON_HEADER, letter.reason.encode()),
+        (MESSAGE_HEADER, letter.message.encode()),
+        (SOURCE_HEADER, source.encode()),
+        (TIME_HEADER, time.isoformat().encode()),
+        (VERSION_HEADER, version.encode()),
     ]
+
+
+def decode_source(text: str) -> Source | None:
+    """The place that a source header names, or None."""
+    topic, *numbers = text.rsplit("-", 2)
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):  # noqa: PLR2004 - partition and offset
+        return None
+    return Source(topic, int(numbers[0]), int(numbers[1]))
 
 
 def _transaction_message(manifest: Manifest, *, forbid_unknown_fields: bool) -> type[msgspec.Struct]:
@@ -252,6 +271,14 @@ def _prediction_message(manifest: Manifest, name: str, more: list[tuple[str, Any
         omit_defaults=True,
         gc=False,
     )
+
+
+def _instant(timestamp_ms: int) -> datetime | None:
+    """When a record was written; None for a number that is no time, which a sender is free to write."""
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _transaction(record: Record, message: Any, carried: dict[str, msgspec.Raw] | None) -> Transaction:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -26,7 +27,7 @@ from bridge.produce import count_rows
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
 from bridge.stream import StreamReader, frauds_by_label, reading
-from bridge.summary import is_complete, summary
+from bridge.summary import summary
 from bridge.topics import prepare_topics
 
 _LABEL = "Class"
@@ -93,30 +94,38 @@ async def run(settings: Settings, plan: Plan) -> int:
 
 
 async def _show(given: Settings, plan: Plan, console: Console) -> int:
+    n_rows = await asyncio.to_thread(count_rows, plan.file, plan.limit)
     plan.output.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         console.print(f"[bold]Neighborwatch[/bold] streams {plan.file} (logs and pictures: {plan.output}/)")
         settings = await stack.enter_async_context(_broker(given, plan, console))
         service_port = free_port()
-        processes = stack.enter_context(_processes(settings, service_port, plan.output))
+        processes = await stack.enter_async_context(_processes(settings, service_port, plan.output))
         bridge_address, service_address = (f"http://{_HOST}:{port}" for port in (settings.http_port, service_port))
         console.print("Waiting for the scoring service, the bridge and the alert consumer …")
         await processes.wait_until_ready("service", service_address)
         await processes.wait_until_ready("bridge", bridge_address)
         reader = await stack.enter_async_context(reading(settings, arrives_now=True))
-        await _stream(settings, plan, processes, reader, console)
+        with _screen(console, n_rows, reader, processes) as screen:
+            await _stream(settings, plan, processes, screen)
         await _conclude(settings, plan, reader, console)
         if plan.keeps_running:
             console.print(f"Everything keeps running on the broker at {settings.bootstrap_servers}; Ctrl+C ends it.")
             console.print(f"Score a transaction yourself: {service_address}/docs")
             console.print(f"Metrics: {bridge_address}/metrics and {service_address}/metrics", soft_wrap=True)
-            await asyncio.Event().wait()
+            with contextlib.suppress(asyncio.CancelledError):  # the way to end it, no interruption
+                await asyncio.Event().wait()
+            return _exit_code(reader)
         console.print(
             f"The service was at {service_address}/docs, metrics at {bridge_address}/metrics and "
             f"{service_address}/metrics; `make demo KEEP=1` leaves them open.",
             soft_wrap=True,
         )
-    return 0 if is_complete(reader.stream) else 1
+    return _exit_code(reader)
+
+
+def _exit_code(reader: StreamReader) -> int:
+    return 0 if reader.stream.is_complete else 1
 
 
 @contextlib.asynccontextmanager
@@ -132,7 +141,7 @@ async def _broker(given: Settings, plan: Plan, console: Console) -> AsyncIterato
         try:
             yield settings
         finally:
-            await _delete_topics(settings)
+            await _delete_topics(settings, console)
         return
     with embedded_broker(plan.output / "broker.log") as address:
         # The embedded broker knows neither idempotent producers nor transactions.
@@ -151,17 +160,22 @@ def _topics(settings: Settings) -> list[str]:
     return [getattr(settings, name) for name in _TOPIC_SETTINGS]
 
 
-async def _delete_topics(settings: Settings) -> None:
+async def _delete_topics(settings: Settings, console: Console) -> None:
     admin = AIOKafkaAdminClient(**connection_arguments(settings))
-    await admin.start()
     try:
-        await admin.delete_topics(_topics(settings))
+        await admin.start()
+        answer = await admin.delete_topics(_topics(settings))
+        remaining = [topic for topic, code in answer.topic_error_codes if code != 0]
+    except (KafkaError, OSError):
+        remaining = _topics(settings)
     finally:
         await admin.close()
+    if remaining:
+        console.print(f"The broker did not delete {', '.join(remaining)}; please delete them.", soft_wrap=True)
 
 
-@contextlib.contextmanager
-def _processes(settings: Settings, service_port: int, directory: Path) -> Iterator[Processes]:
+@contextlib.asynccontextmanager
+async def _processes(settings: Settings, service_port: int, directory: Path) -> AsyncIterator[Processes]:
     names = (*_TOPIC_SETTINGS, *_OTHER_SETTINGS)
     environment = {f"BRIDGE_{name.upper()}": str(getattr(settings, name)) for name in names}
     environment |= {
@@ -177,26 +191,29 @@ def _processes(settings: Settings, service_port: int, directory: Path) -> Iterat
         processes.start("alerts", "bridge", "alerts")
         yield processes
     finally:
-        processes.end_all()
+        await asyncio.to_thread(processes.end_all)  # in a thread, so that a second Ctrl+C is heard
 
 
-async def _stream(settings: Settings, plan: Plan, processes: Processes, reader: StreamReader, console: Console) -> None:
+async def _stream(settings: Settings, plan: Plan, processes: Processes, screen: "_Screen") -> None:
     """Stream the file and show what comes of it, until every transaction is answered and nothing more comes."""
-    n_rows = await asyncio.to_thread(count_rows, plan.file, plan.limit)
     limit = ("--limit", str(plan.limit)) if plan.limit else ()
     processes.start("producer", "bridge", "produce", str(plan.file), "--rate", str(plan.rate_per_second), *limit)
+    while not processes.has_ended("producer"):
+        await screen.follow()
+        _check(processes)
+    await _send_broken_records(settings)
+    while not screen.is_settled:
+        await screen.follow()
+        _check(processes)
+        if screen.quiet_seconds > _GIVE_UP_SECONDS:
+            raise ProcessError(f"Nothing came for {_GIVE_UP_SECONDS:g} s; the logs are in {plan.output}.")
+
+
+@contextlib.contextmanager
+def _screen(console: Console, n_rows: int, reader: StreamReader, processes: Processes) -> Iterator["_Screen"]:
     columns = (TextColumn("answered"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[alerts]} alerts"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        screen = _Screen(progress, n_rows, reader, LogTail(processes.log_file("alerts")))
-        while not processes.has_ended("producer"):
-            await screen.follow()
-            _check(processes)
-        await _send_broken_records(settings)
-        while not screen.is_settled:
-            await screen.follow()
-            _check(processes)
-            if screen.quiet_seconds > _GIVE_UP_SECONDS:
-                raise ProcessError(f"Nothing came for {_GIVE_UP_SECONDS:g} s; the logs are in {plan.output}.")
+        yield _Screen(progress, n_rows, reader, LogTail(processes.log_file("alerts")))
 
 
 def _check(processes: Processes) -> None:
@@ -225,7 +242,7 @@ class _Screen:
                 self._progress.console.print(_alert_line(fact), highlight=False, soft_wrap=True)
         stream = self._reader.stream
         self._progress.update(self._task, completed=len(stream.answered), alerts=self._n_alerts)
-        seen = (stream.n_transactions, len(stream.answered) + stream.dead_letters.total(), self._n_alerts)
+        seen = (len(stream.transactions), stream.n_outputs, self._n_alerts)
         if seen != self._seen:
             self._seen = seen
             self._changed_at = time.monotonic()
@@ -237,7 +254,7 @@ class _Screen:
     @property
     def is_settled(self) -> bool:
         stream = self._reader.stream
-        is_done = is_complete(stream) and self._n_alerts >= stream.n_alerts
+        is_done = stream.is_complete and self._n_alerts >= stream.n_alerts
         return is_done and self.quiet_seconds > _SETTLED_SECONDS
 
 

@@ -6,9 +6,11 @@ import contextlib
 import csv
 import gzip
 import math
+import re
 import sys
 import time
 import uuid
+import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +37,7 @@ LINE_HEADER = "csv-line"
 _TEXT_COLUMNS = frozenset({"transaction_id", "card_id", "timestamp_received"})
 _UNCONFIRMED_LIMIT = 2_000
 _TICK_SECONDS = 0.01
+_JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})([.][0-9]{1,17})?")  # what comes out of a double as it went in
 _EXIT_CODE_INTERRUPTED = 130
 
 _Word = TypeVar("_Word")
@@ -56,7 +59,7 @@ class Row(NamedTuple):
     """A row that can be streamed: its line, counted from 1 with the header, and its cleaned fields."""
 
     line: int
-    fields: dict[str, float | str]
+    fields: dict[str, float | str | msgspec.Raw]
 
 
 class BadRow(NamedTuple):
@@ -68,21 +71,23 @@ class BadRow(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("csv", type=Path, metavar="CSV", help="the file to stream, .csv or .csv.gz, with a header")
-    parser.add_argument("--rate", type=_positive, default=0.0, metavar="N", help="rows a second (as fast as possible)")
-    parser.add_argument("--limit", type=_count, default=0, metavar="N", help="stop after N rows (all)")
+    parser.add_argument("--rate", type=positive, default=0.0, metavar="N", help="rows a second (as fast as possible)")
+    parser.add_argument("--limit", type=count, default=0, metavar="N", help="stop after N rows (all)")
     parser.add_argument("--loop", action="store_true", help="start again at the end of the file, until Ctrl+C")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad row instead of skipping it")
     parser.add_argument("--label", default="Class", metavar="COLUMN", help="label column, never sent (Class)")
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """A number of the command line that has to be above 0."""
     number = float(text)
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number of the command line that has to be above 0."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
@@ -116,7 +121,8 @@ async def run(settings: Settings, plan: Plan) -> int:
 def read_rows(path: Path, features: Sequence[str], label: str) -> Iterator[Row | BadRow]:
     """The rows of a CSV file with a header, cleaned: features become finite numbers, the label is left out.
 
-    Columns that are no features travel on as a number where they are one, as text otherwise.
+    Columns that are no features travel on untouched: as a number where the cell is one in JSON, as text otherwise, so
+    that a code with leading zeros keeps them.
 
     Raises:
         TransactionsFileError: the file cannot be read or lacks a feature.
@@ -145,15 +151,17 @@ class _Cleaner:
     def __call__(self, line: int, cells: Sequence[str]) -> Row | BadRow:
         if len(cells) != len(self._header):
             return BadRow(line, f"{len(cells)} cells, the header has {len(self._header)}")
-        fields: dict[str, float | str] = {}
+        fields: dict[str, float | str | msgspec.Raw] = {}
         for name, cell in zip(self._header, cells, strict=True):
             if name == self._label:
                 continue
-            number = None if name in _TEXT_COLUMNS else _finite(cell)
-            if number is None and name in self._features:
-                return BadRow(line, f"{name} is not a finite number")
-            if number is not None:
+            if name in self._features:
+                number = _finite(cell)
+                if number is None:
+                    return BadRow(line, f"{name} is not a finite number")
                 fields[name] = number
+            elif name not in _TEXT_COLUMNS and _JSON_NUMBER.fullmatch(cell):
+                fields[name] = msgspec.Raw(cell.encode())
             elif cell:
                 fields[name] = cell
         return Row(line, fields)
@@ -180,7 +188,9 @@ class _Stream:
         for row in self._rows():
             if isinstance(row, BadRow):
                 self.n_bad += 1
-                _console().print(f"{self._plan.file}, line {row.line}: {row.reason}", highlight=False, markup=False)
+                _console().print(
+                    f"{self._plan.file}, line {row.line}: {row.reason}", highlight=False, markup=False, soft_wrap=True
+                )
                 if self._plan.is_strict:
                     self.exit_code = 1
                     break
@@ -196,9 +206,9 @@ class _Stream:
         await self._sender.confirmed()
 
     def _rows(self) -> Iterator[Row | BadRow]:
-        n_read_before = -1
-        while self.n_sent + self.n_bad > n_read_before:  # a file without a row ends even a loop
-            n_read_before = self.n_sent + self.n_bad
+        n_sent_before = -1
+        while self.n_sent > n_sent_before:  # a file without a good row ends even a loop
+            n_sent_before = self.n_sent
             yield from read_rows(self._plan.file, self._features, self._plan.label)
             if not self._plan.repeats:
                 return
@@ -277,7 +287,7 @@ def _console() -> Console:
 def count_rows(file: Path, limit: int = 0) -> int:
     """Rows of the file, without its header; at most limit if there is one."""
     with open_csv(file) as lines:
-        n_rows = sum(1 for _ in lines) - 1
+        n_rows = max(sum(1 for _ in lines) - 1, 0)
     return min(n_rows, limit) if limit else n_rows
 
 
@@ -289,9 +299,11 @@ def open_csv(path: Path) -> Iterator[IO[str]]:
         TransactionsFileError: it cannot be read as text; also while it is read.
     """
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+        # Spreadsheets put a mark before the first column's name, which utf-8-sig leaves out.
+        opening = gzip.open if path.suffix == ".gz" else open
+        with opening(path, "rt", newline="", encoding="utf-8-sig") as file:
             yield file
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise TransactionsFileError(f"{path} cannot be read as text: {error}.") from error
 
 

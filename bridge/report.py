@@ -9,8 +9,7 @@ from rich.console import Console
 from bridge.pictures import draw_stream
 from bridge.settings import Settings
 from bridge.stream import frauds_by_label, reading
-from bridge.summary import is_complete, summary
-from bridge.topics import prepare_topics
+from bridge.summary import summary
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ async def run(settings: Settings, plan: Plan) -> int:
     Raises:
         BridgeError: the broker, a topic or the labelled file cannot be used.
     """
-    topics = (settings.transactions_topic, settings.predictions_topic, settings.alerts_topic)
-    await prepare_topics(settings, (*topics, settings.dead_letter_topic))
     async with reading(settings, arrives_now=False) as reader:
         await reader.read_to_end()
     if plan.labels is not None:
@@ -41,5 +38,5 @@ async def run(settings: Settings, plan: Plan) -> int:
     pictures = await asyncio.to_thread(draw_stream, reader.stream, settings.threshold, plan.output)
     console = Console()
     console.print(summary(reader.stream))
-    console.print(f"Pictures: {', '.join(str(picture) for picture in pictures)}")
-    return 0 if is_complete(reader.stream) else 1
+    console.print(f"Pictures: {', '.join(str(picture) for picture in pictures)}", soft_wrap=True)
+    return 0 if reader.stream.is_complete else 1

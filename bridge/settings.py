@@ -1,26 +1,35 @@
 """Every setting of the bridge's processes: environment variables with the prefix BRIDGE_, or lines of a file `.env`."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_Name = Annotated[str, Field(min_length=1)]
+_Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 class Settings(BaseSettings):
     """Built once in the composition root and passed down as plain values."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BRIDGE_", env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix="BRIDGE_",
+        env_file=".env",
+        env_ignore_empty=True,  # a line BRIDGE_…= without a value means the default
+        frozen=True,
+        extra="ignore",
     )
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers to start from, host:port,host:port")
-    group_id: str = Field("neighborwatch", description="Consumer group of the bridge")
-    transactions_topic: str = Field("transactions", description="Topic that transactions are read from")
-    predictions_topic: str = Field("fraud_predictions", description="Topic that a prediction a transaction goes to")
-    alerts_topic: str = Field("fraud_alerts", description="Topic of the predictions that reached the threshold")
-    dead_letter_topic: str = Field("transactions_dead_letter", description="Topic of records that cannot be read")
-    processed_topic: str = Field("", description="Topic of the scaled features; empty: they are not published")
+    bootstrap_servers: _Name = Field("127.0.0.1:9092", description="Kafka brokers to start from, host:port,host:port")
+    group_id: _Name = Field("neighborwatch", description="Consumer group of the bridge")
+    transactions_topic: _Topic = Field("transactions", description="Topic that transactions are read from")
+    predictions_topic: _Topic = Field("fraud_predictions", description="Topic that a prediction a transaction goes to")
+    alerts_topic: _Topic = Field("fraud_alerts", description="Topic of the predictions that reached the threshold")
+    dead_letter_topic: _Topic = Field("transactions_dead_letter", description="Topic of records that cannot be read")
+    processed_topic: _Topic | Literal[""] = Field(
+        "", description="Topic of the scaled features; empty: they are not published"
+    )
     create_topics: bool = Field(default=False, description="Make the topics that are missing at start")
     topic_partitions: int = Field(3, ge=1, description="Partitions of a topic that is made")
     topic_replication_factor: int = Field(
@@ -69,8 +78,8 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
 
-    alerts_group_id: str = Field("neighborwatch-alerts", description="Consumer group of the alert consumer")
-    alerts_dead_letter_topic: str = Field(
+    alerts_group_id: _Name = Field("neighborwatch-alerts", description="Consumer group of the alert consumer")
+    alerts_dead_letter_topic: _Topic = Field(
         "fraud_alerts_dead_letter", description="Topic of alerts that the webhook did not take"
     )
     webhook_url: HttpUrl | None = Field(None, description="Address that each alert is posted to; empty: none")
@@ -106,6 +115,15 @@ class Settings(BaseSettings):
                 )
             if self.sasl_mechanism == "OAUTHBEARER" and not self.sasl_oauth_token_url:
                 raise ValueError("BRIDGE_SASL_MECHANISM=OAUTHBEARER needs BRIDGE_SASL_OAUTH_TOKEN_URL")
+        return self
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        # A bridge that reads what it writes would never come to an end.
+        topics = [self.transactions_topic, *self.output_topics, self.alerts_dead_letter_topic]
+        repeated = sorted({topic for topic in topics if topics.count(topic) > 1})
+        if repeated:
+            raise ValueError(f"the BRIDGE_…_TOPIC settings name {', '.join(repeated)} twice; each topic has one use")
         return self
 
     @property

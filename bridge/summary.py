@@ -38,20 +38,17 @@ def latency_percentiles_ms(stream: Stream) -> dict[int, float]:
     return dict(zip(_PERCENTILES, np.percentile(latencies_ms, _PERCENTILES).tolist(), strict=True))
 
 
-def is_complete(stream: Stream) -> bool:
-    """Whether every transaction is answered or a dead letter."""
-    return stream.n_transactions == len(stream.answered) + stream.dead_letters.total()
-
-
 def summary(stream: Stream) -> RenderableType:
     """The facts as a table for the terminal, and a plain verdict."""
     table = Table(show_header=False, box=None, padding=(0, 2))
     n_dead_letters = stream.dead_letters.total()
-    table.add_row("transactions in", f"{stream.n_transactions:,}")
+    table.add_row("transactions in", f"{len(stream.transactions):,}")
     table.add_row("predictions", f"{len(stream.answered):,}")
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(stream.dead_letters.items()))
     table.add_row("dead letters", f"{n_dead_letters:,}" + (f"  ({reasons})" if reasons else ""))
     table.add_row("alerts", f"{stream.n_alerts:,}")
+    if stream.n_foreign:
+        table.add_row("no predictions", f"{stream.n_foreign:,} records of the predictions topic")
     outcome = alert_outcome(stream)
     if outcome is not None:
         table.add_row(
@@ -62,9 +59,14 @@ def summary(stream: Stream) -> RenderableType:
         text = ", ".join(f"p{percentile} {value:,.1f} ms" for percentile, value in percentiles.items())
         table.add_row("end-to-end latency", text)
     table.add_row("transactions/s", f"{_rate_per_second(stream):,.0f}")
-    sums = f"{stream.n_transactions:,} in, {len(stream.answered):,} predictions + {n_dead_letters:,} dead letters out"
-    verdict = f"Complete: {sums}." if is_complete(stream) else f"NOT COMPLETE: {sums}."
-    return Group(table, verdict)
+    return Group(table, _verdict(stream))
+
+
+def _verdict(stream: Stream) -> str:
+    n_in, n_predictions, n_dead_letters = len(stream.transactions), len(stream.answered), stream.dead_letters.total()
+    sums = f"{n_in:,} in, {n_predictions:,} predictions + {n_dead_letters:,} dead letters out"
+    doubled = f", {stream.n_doubled:,} of them doubled" if stream.n_doubled else ""
+    return f"{'Complete' if stream.is_complete else 'NOT COMPLETE'}: {sums}{doubled}."
 
 
 def _rate_per_second(stream: Stream) -> float:

@@ -1,12 +1,14 @@
 """The topics: are they there, and may they be made?"""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
 
@@ -41,10 +43,15 @@ async def prepare_topics(settings: Settings, topics: Sequence[str]) -> dict[str,
             raise TopicsMissingError(
                 f"The broker has no topic {', '.join(missing)}; make it, or set BRIDGE_CREATE_TOPICS=true."
             )
-        if missing:
-            await _create(admin, missing, settings)
-            partitions = await _wait_for(admin, topics)
-        return partitions
+        if not missing:
+            return partitions
+        await _create(admin, missing, settings)
+        return await _wait_for(admin, topics)
+    except (KafkaError, OSError) as error:
+        raise BrokerRefusedError(
+            f"The Kafka broker at {settings.bootstrap_servers} did not answer about its topics "
+            f"({type(error).__name__}: {error})."
+        ) from error
     finally:
         await admin.close()
 
@@ -73,14 +80,47 @@ async def _open_admin(connection: Mapping[str, Any], timeout_seconds: float) -> 
         raise BrokerRefusedError(f"The Kafka broker at {servers} refused the connection: {error}.") from error
 
 
+async def _refusal(connection: Mapping[str, Any]) -> Exception | None:
+    """Why a broker that answers does not let this client in, or None.
+
+    The clients of aiokafka only tell that no broker could be used, be it down or be the password wrong.
+    """
+    arguments = {name: value for name, value in connection.items() if name != "bootstrap_servers"}
+    for host, port, _ in collect_hosts(connection["bootstrap_servers"]):
+        try:
+            answering = await create_conn(host, port, **arguments)
+        except KafkaConnectionError:
+            continue
+        except (KafkaError, ssl.SSLError) as error:
+            return error
+        except (OSError, TimeoutError):
+            continue
+        answering.close()
+    return None
+
+
 async def _connected_admin(connection: Mapping[str, Any]) -> AIOKafkaAdminClient:
     admin = AIOKafkaAdminClient(**connection)
     try:
         await admin.start()
+    except KafkaConnectionError:
+        await admin.close()
+        refusal = await _refusal(connection)
+        if refusal is None:
+            raise
+        raise BrokerRefusedError(
+            f"The Kafka broker at {connection['bootstrap_servers']} refused the connection: {_sentence(refusal)}."
+        ) from refusal
     except BaseException:
         await admin.close()
         raise
     return admin
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted, {error.verify_message}"
+    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:

@@ -177,7 +177,7 @@ class KafkaBroker(LocalBroker):
 
 
 class SecuredBroker(KafkaBroker):
-    """Apache Kafka behind TLS and passwords: `secured_bootstrap` speaks SASL_SSL with PLAIN and both SCRAMs."""
+    """Apache Kafka behind TLS and passwords: `secured_bootstrap` speaks SASL_SSL with PLAIN, both SCRAMs and tokens."""
 
     username = "bridge"
     password = "correct horse battery staple"
@@ -216,7 +216,9 @@ class SecuredBroker(KafkaBroker):
         return _lines(
             super()._properties(),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL",
-            "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+            "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
+            f"listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required "
+            f'unsecuredLoginStringClaim_sub="{self.username}";',
             f"listener.name.sasl_ssl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required {user};",
             f"listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;",
             f"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;",
