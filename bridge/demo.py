@@ -202,6 +202,7 @@ async def _stream(settings: Settings, plan: Plan, processes: Processes, screen: 
         await screen.follow()
         _check(processes)
     await _send_broken_records(settings)
+    screen.expect_dead_letters(len(_BROKEN_RECORDS))
     while not screen.is_settled:
         await screen.follow()
         _check(processes)
@@ -231,6 +232,7 @@ class _Screen:
         self._reader = reader
         self._alerts = alerts
         self._n_alerts = 0
+        self._n_dead_letters_expected = 0
         self._seen = (0, 0, 0)
         self._changed_at = time.monotonic()
 
@@ -247,6 +249,11 @@ class _Screen:
             self._seen = seen
             self._changed_at = time.monotonic()
 
+    def expect_dead_letters(self, count: int) -> None:
+        """Be settled only behind this many more, however long it was quiet before them."""
+        self._n_dead_letters_expected = count
+        self._changed_at = time.monotonic()
+
     @property
     def quiet_seconds(self) -> float:
         return time.monotonic() - self._changed_at
@@ -254,8 +261,9 @@ class _Screen:
     @property
     def is_settled(self) -> bool:
         stream = self._reader.stream
-        is_done = stream.is_complete and self._n_alerts >= stream.n_alerts
-        return is_done and self.quiet_seconds > _SETTLED_SECONDS
+        has_dead_letters = stream.dead_letters.total() >= self._n_dead_letters_expected
+        has_alerts = self._n_alerts >= stream.n_alerts
+        return stream.is_complete and has_dead_letters and has_alerts and self.quiet_seconds > _SETTLED_SECONDS
 
 
 def _alert_line(fact: Mapping[str, Any]) -> str:
