@@ -6,9 +6,9 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-CODE := app bridge tests
+CODE := app bridge chaos tests
 
-.PHONY: help install demo pictures test lint format artifact clean
+.PHONY: help install demo pictures test chaos lint format artifact clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ pictures: demo ## Make the pictures of docs/pictures again, out of a run of the 
 
 test: $(VENV)/.installed-test lint ## Linters, types, floors, unit tests, integration tests on a real broker
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+chaos: $(VENV)/.installed-test ## Break bridges, brokers and connections under load and audit what is left (35 minutes; SCENARIO=… plays one)
+	$(BIN)/python -m chaos $(SCENARIO)
+	$(BIN)/python -m chaos --document
 
 lint: $(VENV)/.installed-test ## Style, types and the floors of the house
 	$(BIN)/ruff format --check $(CODE)

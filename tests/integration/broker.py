@@ -69,6 +69,10 @@ class LocalBroker(Broker, ABC):
         return self._directory / "broker.log"
 
     @property
+    def data_directory(self) -> Path:
+        return self._directory / "data"
+
+    @property
     def pid(self) -> int:
         if self._process is None:
             raise RuntimeError("The broker is not running.")
@@ -172,7 +176,7 @@ class KafkaBroker(LocalBroker):
             f"listeners={self._listeners()},CONTROLLER://{controller}",
             f"advertised.listeners={self._listeners()}",
             f"controller.quorum.voters=1@{controller}",
-            f"log.dirs={self._directory / 'data'}",
+            f"log.dirs={self.data_directory}",
         )
 
 

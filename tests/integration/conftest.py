@@ -39,7 +39,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     marker = item.get_closest_marker("real_kafka")
     if marker is None:
         return
-    stands_alone = _fixtures(item) & {"own_broker", "own_topics", "secured_broker"}
+    stands_alone = "broker" not in _fixtures(item)
     choice = brokers.own_choice() if stands_alone else brokers.shared_choice()
     if choice.kind == "embedded":
         pytest.skip(f"{marker.kwargs['reason']} ({choice.reason})")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 _LARGEST_BYTES = 4_000_000
 _WAIT_SECONDS = 60.0
@@ -101,6 +102,25 @@ class Topics:
             partitions = await _partitions(consumer, topic)
             consumer.assign(partitions)
             return {where.partition: await consumer.committed(where) for where in partitions}
+
+    async def held_back(self, topic: str) -> dict[int, int]:
+        """By partition with an open transaction: the offset before which everything can be read."""
+        async with self._consumer(isolation_level="read_committed") as committed, self._consumer() as written:
+            partitions = await _partitions(written, topic)
+            readable = await committed.end_offsets(partitions)
+            ends = await written.end_offsets(partitions)
+        return {where.partition: readable[where] for where in partitions if readable[where] < ends[where]}
+
+    async def add_partitions(self, topic: str, total: int) -> None:
+        """Give the topic more partitions, up to this many."""
+        async with self._admin() as admin:
+            answer = await admin.create_partitions({topic: NewPartitions(total_count=total)})
+            assert not [error for error in answer.topic_errors if error[1] != 0]
+
+    async def configure(self, topic: str, configuration: Mapping[str, str]) -> None:
+        """Change settings of the topic."""
+        async with self._admin() as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(configuration))])
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
