@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import msgspec
 
 from app.scoring.artifact import Manifest
-from app.scoring.prediction import Alert, Neighbor, Prediction, Severity
+from app.scoring.prediction import Alert, Evidence, Method, Prediction, Severity
 from app.scoring.transaction import Transaction
 
 Headers = Sequence[tuple[str, bytes]]
@@ -83,12 +83,6 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class Evidence(msgspec.Struct, frozen=True, gc=False):
-    """Why an alert was raised: the neighbours that voted, nearest first."""
-
-    neighbors: tuple[Neighbor, ...]
-
-
 class Codec:
     """Reads and writes the messages of one model, whose features are named once, at construction."""
 
@@ -133,7 +127,7 @@ class Codec:
             alert.prediction,
             scored_at,
             severity=alert.severity,
-            evidence=Evidence(alert.neighbors),
+            evidence=alert.evidence,
         )
         return self._encoder.encode(message)
 
@@ -164,6 +158,7 @@ class Codec:
             prediction.is_fraud,
             prediction.threshold,
             prediction.model_version,
+            prediction.method,
             *context,
             timestamp_received=transaction.timestamp_received or _instant(record.timestamp) or scored_at,
             scored_at=scored_at,
@@ -256,6 +251,7 @@ def _prediction_message(manifest: Manifest, name: str, more: list[tuple[str, Any
         ("is_fraud", bool),
         ("threshold", float),
         ("model_version", str),
+        ("method", Method),
         *context,
         ("timestamp_received", datetime),
         ("scored_at", datetime),

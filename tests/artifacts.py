@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from app.scoring.artifact import Manifest, save_artifact
+from app.scoring.neighbors import index_pipeline
 
 FEATURE_NAMES = ("Time", "V1", "V2", "Amount")
 LEGITIMATE = {"Time": 10.0, "V1": 0.0, "V2": 0.0, "Amount": 20.0}
@@ -30,9 +31,10 @@ def make_artifact(directory: Path, n_neighbors: int = 5) -> Manifest:
     )
     return save_artifact(
         directory,
-        pipeline.fit(features, labels),
+        index_pipeline(pipeline.fit(features, labels)),
         feature_names=FEATURE_NAMES,
         context_names=("Time", "Amount"),
+        reference_context=features[:, [0, 3]],
         training={"rows": len(features)},
         metrics={},
     )

@@ -1,8 +1,9 @@
 """What is in `model_artifacts/`: a fitted pipeline and the manifest that says what it is.
 
-An artifact is a directory with two files. `model.joblib` holds a fitted scikit-learn pipeline (scaling, then a
-`KNeighborsClassifier`); anybody can load it with joblib and compare. `manifest.json` names its features and the
-sha256 of the model file.
+An artifact is a directory with three files. `model.joblib` holds a fitted scikit-learn pipeline (scaling, then a
+`KNeighborsClassifier`); anybody can load it with joblib and compare. `neighbors.npz` holds plain arrays: the index of
+the classifier's rows (`app.scoring.index`), and their times and amounts for people to read. `manifest.json` names the
+features and the sha256 of the model file, and the model file holds the sha256 of the arrays.
 
 Loading a joblib file runs the code that is in it, so nothing is unpickled before its digest is verified. The digest
 is taken of the very bytes that are then unpickled: a file that changes between the two steps changes nothing.
@@ -32,14 +33,20 @@ from app.scoring.errors import (
     ArtifactVersionError,
     ManifestInvalidError,
 )
-from app.scoring.transaction import RESERVED_NAMES
+from app.scoring.index import NeighborIndex
+from app.scoring.neighbors import IndexedPipeline
+from app.scoring.transaction import RESERVED_NAMES, FeatureMatrix
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL_FILE = "model.joblib"
+NEIGHBORS_FILE = "neighbors.npz"
 MANIFEST_FILE = "manifest.json"
 
-# Names inside the digested file, so that a changed manifest cannot rename features.
+# Inside the digested file, so that a changed manifest can neither rename features nor bring other arrays.
 _FEATURES_ATTRIBUTE = "neighborwatch_feature_names_"
+_NEIGHBORS_ATTRIBUTE = "neighborwatch_neighbors_sha256_"
+
+_COMPRESSED_UP_TO_BYTES = 32_000_000  # the default artifact becomes small enough; a large one loads in time
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,26 +77,45 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact, loaded."""
+    """A verified artifact, loaded.
+
+    Attributes:
+        manifest: what it says of itself.
+        indexed: the pipeline and the index of its reference rows.
+        reference_context: the context features of the reference rows, unscaled, by reference id; of shape
+            (n_reference, n_context).
+    """
 
     manifest: Manifest
-    pipeline: Pipeline
+    indexed: IndexedPipeline
+    reference_context: FeatureMatrix
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.indexed.pipeline
 
 
 def save_artifact(  # noqa: PLR0913 - each is a part of the artifact
     directory: Path,
-    pipeline: Pipeline,
+    indexed: IndexedPipeline,
     *,
     feature_names: tuple[str, ...],
     context_names: tuple[str, ...],
+    reference_context: FeatureMatrix,
     training: dict[str, Any],
     metrics: dict[str, Any],
 ) -> Manifest:
     """Write an artifact; the manifest comes last, so that an interrupted write is refused at loading."""
+    pipeline, index = indexed.pipeline, indexed.index
+    neighbors = _packed(
+        reference_ids=index.reference_ids,
+        offsets=index.offsets,
+        centers=index.centers,
+        reference_context=reference_context,
+    )
     setattr(pipeline, _FEATURES_ATTRIBUTE, feature_names)
-    buffer = io.BytesIO()
-    joblib.dump(pipeline, buffer, compress=("lzma", 6))
-    model = buffer.getvalue()
+    setattr(pipeline, _NEIGHBORS_ATTRIBUTE, hashlib.sha256(neighbors).hexdigest())
+    model = _dumped(pipeline)
     digest = hashlib.sha256(model).hexdigest()
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -103,16 +129,32 @@ def save_artifact(  # noqa: PLR0913 - each is a part of the artifact
         metrics=metrics,
     )
     directory.mkdir(parents=True, exist_ok=True)
+    _replace(directory / NEIGHBORS_FILE, neighbors)
     _replace(directory / MODEL_FILE, model)
     _replace(directory / MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     return manifest
+
+
+def _packed(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _dumped(pipeline: Pipeline) -> bytes:
+    buffer = io.BytesIO()
+    joblib.dump(pipeline, buffer)
+    if buffer.tell() <= _COMPRESSED_UP_TO_BYTES:
+        buffer = io.BytesIO()
+        joblib.dump(pipeline, buffer, compress=("lzma", 6))
+    return buffer.getvalue()
 
 
 def load_artifact(directory: Path, pinned_sha256: str | None = None) -> Artifact:
     """Read, verify and unpickle an artifact.
 
     Args:
-        directory: where `model.joblib` and `manifest.json` are.
+        directory: where the artifact's files are.
         pinned_sha256: the digest that the model file must have whatever the manifest says; not checked if None.
 
     Raises:
@@ -124,7 +166,20 @@ def load_artifact(directory: Path, pinned_sha256: str | None = None) -> Artifact
     _verify_versions(directory, manifest)
     pipeline = _unpickle(directory, model)
     _verify_schema(directory, manifest, pipeline)
-    return Artifact(manifest, pipeline)
+    neighbors = _read(directory / NEIGHBORS_FILE)
+    if hashlib.sha256(neighbors).hexdigest() != getattr(pipeline, _NEIGHBORS_ATTRIBUTE, None):
+        raise ArtifactChangedError(
+            f"{directory / NEIGHBORS_FILE} is not the file that the model was saved with, so it was not loaded; "
+            "restore it or train again.",
+        )
+    with np.load(io.BytesIO(neighbors), allow_pickle=False) as arrays:
+        index = NeighborIndex(arrays["reference_ids"], arrays["offsets"], arrays["centers"])
+        reference_context = arrays["reference_context"]
+    if reference_context.shape != (len(index.reference_ids), len(manifest.context_names)):
+        raise ArtifactSchemaError(
+            f"The manifest in {directory} names other context features than the model was saved with; train again.",
+        )
+    return Artifact(manifest, IndexedPipeline(pipeline, index), reference_context)
 
 
 def _model_version(digest: str) -> str:

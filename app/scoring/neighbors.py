@@ -1,109 +1,354 @@
-"""Exact k-nearest-neighbour probabilities from a fitted scikit-learn pipeline.
+"""Exact k-nearest-neighbour probabilities at a small part of the cost of a full search.
 
-scikit-learn finds the candidates; the distances that decide are computed here again by direct differences. Its brute
-search expands the squared distance into a matrix product, whose rounding depends on how many rows are asked at once,
-so that near ties the answer to a transaction would depend on the batch it came in. Direct differences depend on the
-two rows alone.
+A transaction is answered by the first of three ways that can:
 
-Ties at the k-th place go to the lower reference id, which is the row that was trained on first.
+certified   Fraud is rare, so almost every transaction has k legitimate rows nearer than its nearest fraud; then no
+            fraud votes and the probability is 0, whatever the weights. The proof takes the distances to the frauds and
+            to the rows of the nearest cells (`app.scoring.index`), for a whole block of transactions at once.
+searched    The rows of the nearest cells bound the distance d of the k-th neighbour from above. By the triangle
+            inequality a row x of a cell with center c can be within d of q only if | |x - c| - |q - c| | <= d, and as
+            a cell's rows are sorted by |x - c|, those rows are one slice of it.
+full        Where the slices would hold a great part of all rows, all are looked at, for many transactions at once.
+
+Each way gives the same answer as sorting all reference rows by their distance, computed in float64 by direct
+differences, equal distances by reference id, the lower one, which was trained on first, being the nearer. A distance
+that decides is always computed from the two rows alone, so that an answer does not depend on the batch it came in.
+Where a quicker formula picks candidates (the expansion of a squared distance into a matrix product), its rounding error
+is bounded and added to the bound.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
-from app.scoring.prediction import Neighbor
+from app.scoring.index import NeighborIndex, build_index, distances_to_center
+from app.scoring.prediction import Method
+from app.scoring.scaling import Scaling
 from app.scoring.transaction import FeatureMatrix
 
-_ROWS_AT_ONCE = 256  # bounds the memory of the differences: rows x candidates x features x 8 bytes
-_SPARE_CANDIDATES = 8  # more than k are asked for, so that a tie at the k-th place is seen
-_ROUNDING = 1e-6  # relative; the matrix product's error in a distance that is not near zero is below 1e-7
+_ROWS_AT_ONCE = 256  # a block's distances to all centers fit into the second-level cache
+_SURE_CELLS = 4  # looked at where the nearest one proves nothing; more of them prove hardly more
+_FRAUD_SHARE_LIMIT = 1 / 16  # with more frauds than that, hardly anything is certified
+_FULL_SCAN_SHARE = 1 / 4  # of the rows: to gather more of them costs about as much as to look at all, in a block
+_REFERENCE_ROWS_AT_ONCE = 4096
+_GATHERED_ROWS_AT_ONCE = 1024  # a copy of so many rows stays in the first caches until it is used
+_EPSILON = float(np.finfo(np.float64).eps)
+_TINY = 1e-290  # above what squares lose when they underflow
+_HUGE = 1e300  # below what squares lose when they overflow
 
-_Indices = npt.NDArray[np.intp]
+_Distances = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.intp]
+
+
+class Votes(NamedTuple):
+    """Answers to a batch.
+
+    Attributes:
+        probabilities: of fraud, of shape (n_transactions,).
+        methods: how each was found.
+    """
+
+    probabilities: npt.NDArray[np.float64]
+    methods: list[Method]
+
+
+class Neighborhood(NamedTuple):
+    """The k nearest rows of one transaction, nearest first.
+
+    Attributes:
+        distances: of shape (k,).
+        rows: where they stand in the index's order, of shape (k,).
+    """
+
+    distances: _Distances
+    rows: _Rows
+
+
+@dataclass(frozen=True)
+class IndexedPipeline:
+    """A fitted pipeline whose reference rows stand in the order of an index."""
+
+    pipeline: Pipeline
+    index: NeighborIndex
+
+
+def index_pipeline(pipeline: Pipeline) -> IndexedPipeline:
+    """Build the index of a fitted pipeline that ends in a `KNeighborsClassifier`, and put its rows in that order.
+
+    The order of its rows changes none of a classifier's answers but the choice between equal distances.
+    """
+    classifier: KNeighborsClassifier = pipeline[-1]
+    reference = _reference_of(classifier)
+    with np.errstate(over="ignore", invalid="ignore"):
+        index = build_index(reference)
+    labels = np.asarray(classifier.classes_)[classifier._y][index.reference_ids]  # noqa: SLF001 - see _reference_of
+    ordered = KNeighborsClassifier(**classifier.get_params())
+    name = pipeline.steps[-1][0]
+    steps = [*pipeline.steps[:-1], (name, ordered.fit(reference[index.reference_ids], labels))]
+    return IndexedPipeline(Pipeline(steps), index)
+
+
+def _reference_of(classifier: KNeighborsClassifier) -> FeatureMatrix:
+    # scikit-learn keeps the reference rows under private names and offers no public ones.
+    return np.asarray(classifier._fit_X, dtype=np.float64)  # noqa: SLF001
 
 
 class NearestNeighbors:
-    """The k nearest reference transactions of a fitted pipeline whose last step is a `KNeighborsClassifier`.
+    """The k nearest reference transactions of an indexed pipeline.
 
-    Read-only after construction, and so safe to ask from several threads.
+    Read-only after construction, and so safe to ask from several threads. The reference rows are the classifier's own,
+    not a copy.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, indexed: IndexedPipeline) -> None:
+        pipeline, index = indexed.pipeline, indexed.index
         classifier: KNeighborsClassifier = pipeline[-1]
-        self._scaling = pipeline[:-1]
-        self._classifier = classifier
-        self._n_neighbors: int = classifier.n_neighbors
+        self.scaling = Scaling(pipeline[:-1])
+        self.reference = _reference_of(classifier)
+        self.reference_ids = index.reference_ids
+        self.is_fraud = np.asarray(classifier.classes_)[classifier._y] == 1  # noqa: SLF001 - see _reference_of
+        self._k: int = classifier.n_neighbors
         self._weighted_by_distance: bool = classifier.weights == "distance"
-        # scikit-learn keeps the reference rows under private names and offers no public ones.
-        self._reference: FeatureMatrix = classifier._fit_X  # noqa: SLF001
-        self._reference_is_fraud = np.asarray(classifier.classes_)[classifier._y] == 1  # noqa: SLF001
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._rows = _ReferenceRows(self.reference, index)
+            self._certificate = _Certificate(self._rows, self.reference[self.is_fraud], self._k)
 
-    def fraud_probability(self, features: FeatureMatrix) -> npt.NDArray[np.float64]:
+    def votes(self, features: FeatureMatrix) -> Votes:
         """The share of the neighbours' votes that are for fraud.
 
         Args:
             features: unscaled, of shape (n_transactions, n_features), finite.
 
         Returns:
-            Probabilities of shape (n_transactions,). Votes are equal, or weighted by 1 / distance; neighbours at
-            distance 0 then outvote all others, as in scikit-learn.
+            Votes are equal, or weighted by 1 / distance; neighbours at distance 0 then outvote all others, as in
+            scikit-learn.
         """
-        blocks = [self._vote(*self._search(block)) for block in _blocks(features)]
-        return np.concatenate(blocks) if blocks else np.empty(0)
+        probabilities = np.zeros(len(features))
+        methods = [Method.CERTIFIED] * len(features)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for start in range(0, len(features), _ROWS_AT_ONCE):
+                scaled = self.scaling(features[start : start + _ROWS_AT_ONCE])
+                open_rows = self._certificate.not_certified(scaled)
+                if len(open_rows):
+                    found = zip(*self._rows.nearest(scaled[open_rows], self._k), strict=True)
+                    for row, (method, neighborhood) in zip((start + open_rows).tolist(), found, strict=True):
+                        probabilities[row] = self._vote(neighborhood)
+                        methods[row] = method
+        return Votes(probabilities, methods)
 
-    def nearest(self, features: FeatureMatrix) -> list[tuple[Neighbor, ...]]:
-        """The k neighbours of each row of features (n_transactions, n_features), nearest first."""
-        return [
-            tuple(
-                Neighbor(reference_id=int(i), distance=float(d), is_fraud=bool(self._reference_is_fraud[i]))
-                for d, i in zip(distances, indices, strict=True)
-            )
-            for block in _blocks(features)
-            for distances, indices in zip(*self._search(block), strict=True)
-        ]
+    def fraud_probability(self, features: FeatureMatrix) -> npt.NDArray[np.float64]:
+        """The probabilities of `votes` alone, of shape (n_transactions,)."""
+        return self.votes(features).probabilities
 
-    def scaled(self, features: FeatureMatrix, feature_names: Sequence[str]) -> tuple[list[str], FeatureMatrix]:
-        """The features in the distance: their names, and their scaled values of shape (n_transactions, n_scaled)."""
-        names = self._scaling.get_feature_names_out(list(feature_names))
-        # A ColumnTransformer puts the name of its part before the feature's, with two underscores between.
-        return [str(name).rpartition("__")[2] for name in names], np.asarray(self._scaling.transform(features))
+    def nearest(self, scaled: FeatureMatrix) -> list[Neighborhood]:
+        """The k neighbours of each row of scaled features, of shape (n_transactions, n_scaled)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return [
+                neighborhood
+                for start in range(0, len(scaled), _ROWS_AT_ONCE)
+                for neighborhood in self._rows.nearest(scaled[start : start + _ROWS_AT_ONCE], self._k)[1]
+            ]
 
-    def _vote(self, distances: FeatureMatrix, indices: _Indices) -> npt.NDArray[np.float64]:
-        is_fraud = self._reference_is_fraud[indices]
+    def _vote(self, neighborhood: Neighborhood) -> float:
+        is_fraud = self.is_fraud[neighborhood.rows]
         if not self._weighted_by_distance:
-            return np.asarray(is_fraud.mean(axis=1))
-        at_zero = distances == 0.0
-        weights = np.where(at_zero.any(axis=1, keepdims=True), at_zero, 1.0 / np.where(at_zero, 1.0, distances))
-        return np.asarray((weights * is_fraud).sum(axis=1) / weights.sum(axis=1))
-
-    def _search(self, features: FeatureMatrix) -> tuple[FeatureMatrix, _Indices]:
-        """Distances and reference ids of the k nearest, both of shape (n_transactions, k), nearest first."""
-        scaled = np.ascontiguousarray(self._scaling.transform(features), dtype=np.float64)
-        k, n_reference = self._n_neighbors, len(self._reference)
-        distances = np.empty((len(scaled), k))
-        indices = np.empty((len(scaled), k), dtype=np.intp)
-        open_rows = np.arange(len(scaled))
-        n_candidates = k + _SPARE_CANDIDATES
-        while len(open_rows):
-            n_candidates = min(n_candidates, n_reference)
-            rough, candidates = self._classifier.kneighbors(scaled[open_rows], n_neighbors=n_candidates)
-            exact = self._distances(scaled[open_rows], candidates)
-            order = np.lexsort((candidates, exact))[:, :k]
-            distances[open_rows] = np.take_along_axis(exact, order, axis=1)
-            indices[open_rows] = np.take_along_axis(candidates, order, axis=1)
-            scale = rough[:, -1] + np.linalg.norm(scaled[open_rows], axis=1)
-            is_tied = distances[open_rows, -1] + _ROUNDING * scale >= rough[:, -1]
-            open_rows = open_rows[is_tied] if n_candidates < n_reference else open_rows[:0]
-            n_candidates *= 4
-        return distances, indices
-
-    def _distances(self, scaled: FeatureMatrix, candidates: _Indices) -> FeatureMatrix:
-        differences = scaled[:, np.newaxis, :] - self._reference[candidates]
-        return np.asarray(np.sqrt(np.square(differences).sum(axis=2)))
+            return float(is_fraud.mean())
+        weights = 1.0 / neighborhood.distances
+        at_zero = np.isinf(weights)
+        if at_zero.any():
+            weights = at_zero.astype(np.float64)
+        # One after the other, as scikit-learn adds them: another order would round otherwise.
+        for_fraud, against = (float(np.add.accumulate(weights * side)[-1]) for side in (is_fraud, ~is_fraud))
+        return for_fraud / ((for_fraud + against) or 1.0)
 
 
-def _blocks(features: FeatureMatrix) -> list[FeatureMatrix]:
-    return [features[start : start + _ROWS_AT_ONCE] for start in range(0, len(features), _ROWS_AT_ONCE)]
+class _Certificate:
+    """Proves for most transactions that k legitimate rows are nearer than any fraud."""
+
+    def __init__(self, rows: "_ReferenceRows", frauds: FeatureMatrix, k: int) -> None:
+        self._rows = rows
+        self._k = k
+        self._is_worth_it = len(frauds) <= _FRAUD_SHARE_LIMIT * len(rows.reference)
+        self._frauds = np.ascontiguousarray(-2.0 * frauds.T)
+        self._fraud_norms = _norms(frauds)
+        # Which cell is nearest needs no exactness: any rows may serve as a proof.
+        self._centers = np.ascontiguousarray(-2.0 * rows.centers.T, dtype=np.float32)
+        self._center_norms = _norms(rows.centers).astype(np.float32)
+        self._one_cell = _Windows(rows, max(64, 4 * k))
+        self._some_cells = _Windows(rows, max(256, 4 * k))
+
+    def not_certified(self, scaled: FeatureMatrix) -> _Rows:
+        """Which rows of a block, of shape (n_transactions, n_scaled), are without a proof."""
+        if not self._is_worth_it:
+            return np.arange(len(scaled))
+        to_fraud = scaled @ self._frauds
+        to_fraud += self._fraud_norms
+        # Squared distances less the transaction's own norm, which all that are compared have in them.
+        nearest_fraud = to_fraud.min(axis=1, initial=np.inf) - 2.0 * self._rows.rounding(_norms(scaled))
+        to_center = scaled.astype(np.float32) @ self._centers
+        to_center += self._center_norms
+        n_nearer = self._one_cell.count_nearer(scaled, to_center.argmin(axis=1)[:, np.newaxis], nearest_fraud)
+        left = np.flatnonzero(n_nearer < self._k)
+        if not len(left):
+            return left
+        n_cells = min(_SURE_CELLS, self._rows.n_cells)
+        cells = np.argpartition(to_center[left], n_cells - 1, axis=1)[:, :n_cells]
+        n_nearer = self._some_cells.count_nearer(scaled[left], cells, nearest_fraud[left])
+        return left[n_nearer < self._k]
+
+
+class _Windows:
+    """The first `width` rows of any cell, for many cells at once."""
+
+    def __init__(self, rows: "_ReferenceRows", width: int) -> None:
+        self._width = min(width, len(rows.reference))
+        self._offsets = rows.offsets
+        # Views without a copy; a window that starts near the end of a cell runs on into the next one.
+        shape = (self._width, rows.reference.shape[1])
+        self._rows = np.lib.stride_tricks.sliding_window_view(rows.reference, shape)[:, 0]
+        self._norms = np.lib.stride_tricks.sliding_window_view(rows.norms, self._width)
+
+    def count_nearer(self, scaled: FeatureMatrix, cells: _Rows, than: _Distances) -> npt.NDArray[np.intp]:
+        """How many of the windows' rows are nearer to each transaction than a squared distance less its own norm.
+
+        Args:
+            scaled: transactions, of shape (n_transactions, n_scaled).
+            cells: of shape (n_transactions, n_cells), none twice for one transaction.
+            than: of shape (n_transactions,).
+        """
+        starts = np.minimum(self._offsets[cells], len(self._norms) - 1)
+        # Shapes (n_transactions, n_cells, width, n_scaled) by (n_transactions, 1, n_scaled, 1).
+        distances = np.matmul(self._rows[starts], scaled[:, np.newaxis, :, np.newaxis])[..., 0]
+        distances *= -2.0
+        distances += self._norms[starts]
+        is_nearer = distances < than[:, np.newaxis, np.newaxis]
+        if cells.shape[1] > 1:  # a row may be in the windows of two cells, and counts once
+            places = starts[..., np.newaxis] + np.arange(self._width)
+            is_nearer &= places >= self._offsets[cells][..., np.newaxis]
+            is_nearer &= places < self._offsets[cells + 1][..., np.newaxis]
+        return np.asarray(np.count_nonzero(is_nearer, axis=(1, 2)))
+
+
+class _ReferenceRows:
+    """The reference rows in the order of their index, and the ways to find those near a transaction."""
+
+    def __init__(self, reference: FeatureMatrix, index: NeighborIndex) -> None:
+        self.reference = reference
+        self.norms = _norms(reference)
+        self.centers = index.centers
+        self.n_cells = len(index.centers)
+        self.offsets = index.offsets
+        self._reference_ids = index.reference_ids
+        self._largest_norm = float(self.norms.max())
+        self._sizes = np.diff(index.offsets)
+        cells = np.repeat(np.arange(self.n_cells), self._sizes)
+        to_center = distances_to_center(reference, index.centers, cells)
+        self._farthest = np.maximum.reduceat(to_center, index.offsets[:-1])
+        # The rows of all cells in one rising sequence, so that one search finds the slices of many cells.
+        self._span = 2.0 * float(to_center.max()) + 1.0
+        self._keys = cells * self._span + to_center
+
+    def rounding(self, norms: _Distances) -> _Distances:
+        """A bound on the error of an expanded squared distance, for transactions with these squared norms.
+
+        A dot product of n terms is off by at most n epsilon |q| |x| (Higham, Accuracy and Stability of Numerical
+        Algorithms, section 3.1), and 2 |q| |x| <= |q|^2 + |x|^2; the factor is several times what follows from that.
+        """
+        n_scaled = self.reference.shape[1]
+        return np.asarray(4.0 * (n_scaled + 4) * _EPSILON * (norms + self._largest_norm) + _TINY)
+
+    def nearest(self, scaled: FeatureMatrix, k: int) -> tuple[list[Method], list[Neighborhood]]:
+        """The k nearest rows of each transaction of a block, of shape (n_transactions, n_scaled)."""
+        bounds = np.empty(len(scaled))
+        methods = [Method.SEARCHED] * len(scaled)
+        candidates: list[_Rows] = []
+        for row, question in enumerate(scaled):
+            to_center = np.sqrt(np.square(self.centers - question).sum(axis=1))
+            bounds[row] = self._bound(question, to_center, k)
+            starts, ends = self._slices(to_center, bounds[row])
+            if int((ends - starts).sum()) > _FULL_SCAN_SHARE * len(self.reference):
+                methods[row] = Method.FULL
+                candidates.append(np.empty(0, dtype=np.intp))
+            else:
+                candidates.append(self._within(question, bounds[row], _ranges(starts, ends)))
+        in_full = [row for row, method in enumerate(methods) if method is Method.FULL]
+        if in_full:
+            for row, found in zip(in_full, self._scan(scaled[in_full], bounds[in_full]), strict=True):
+                candidates[row] = found
+        return methods, [self._choose(*pair, k) for pair in zip(scaled, candidates, strict=True)]
+
+    def _bound(self, question: _Distances, to_center: _Distances, k: int) -> float:
+        """A distance within which k rows are: that of the k-th among the rows of the nearest cells."""
+        cells = np.argsort(to_center)
+        n_cells = int(np.searchsorted(np.cumsum(self._sizes[cells]), k)) + 1
+        cells = cells[: max(n_cells, _SURE_CELLS)]
+        distances = self._distances(question, _ranges(self.offsets[cells], self.offsets[cells + 1]))
+        return float(np.partition(distances, k - 1)[k - 1])
+
+    def _slices(self, to_center: _Distances, bound: float) -> tuple[_Rows, _Rows]:
+        """Where the rows within the bound can be: starts and ends of slices of the reference rows."""
+        if not np.isfinite(to_center.sum() + bound + self._span):
+            return np.array([0]), np.array([len(self.reference)])
+        # Far more than the rounding of distances, keys and bounds, and far too little to let in many rows.
+        slack = 1e-12 * (to_center + bound) + 8.0 * _EPSILON * self.n_cells * self._span
+        lowest, highest = to_center - bound - slack, to_center + bound + slack
+        cells = np.flatnonzero(lowest <= self._farthest)
+        keys = cells * self._span
+        starts = np.searchsorted(self._keys, keys + np.maximum(lowest[cells], 0.0) - slack[cells], side="left")
+        ends = np.searchsorted(self._keys, keys + np.minimum(highest[cells], self._span / 2.0), side="right")
+        return np.maximum(starts, self.offsets[cells]), np.minimum(ends, self.offsets[cells + 1])
+
+    def _within(self, question: _Distances, bound: float, rows: _Rows) -> _Rows:
+        """Those of the rows that are within the bound, and perhaps some that are a little farther."""
+        norm = question @ question
+        if not norm + self._largest_norm < _HUGE:
+            return rows[self._distances(question, rows) <= bound]
+        limit = bound * bound - norm + self.rounding(norm)
+        found = []
+        for start in range(0, len(rows), _GATHERED_ROWS_AT_ONCE):
+            block = rows[start : start + _GATHERED_ROWS_AT_ONCE]
+            distances = self.reference.take(block, axis=0) @ (-2.0 * question)
+            distances += self.norms.take(block)
+            found.append(block[distances <= limit])
+        return np.concatenate(found)
+
+    def _scan(self, scaled: FeatureMatrix, bounds: _Distances) -> list[_Rows]:
+        """What `_within` finds among all rows, for every transaction at once."""
+        norms = _norms(scaled)
+        if not norms.max() + self._largest_norm < _HUGE:
+            everything = np.arange(len(self.reference))
+            return [self._within(question, bound, everything) for question, bound in zip(scaled, bounds, strict=True)]
+        limits = bounds * bounds - norms + self.rounding(norms)
+        questions = -2.0 * scaled.T
+        found: list[list[_Rows]] = [[] for _ in scaled]
+        for start in range(0, len(self.reference), _REFERENCE_ROWS_AT_ONCE):
+            block = slice(start, start + _REFERENCE_ROWS_AT_ONCE)
+            distances = self.reference[block] @ questions
+            distances += self.norms[block, np.newaxis]
+            for row, is_within in enumerate((distances <= limits).T):
+                found[row].append(start + np.flatnonzero(is_within))
+        return [np.concatenate(parts) for parts in found]
+
+    def _choose(self, question: _Distances, candidates: _Rows, k: int) -> Neighborhood:
+        distances = self._distances(question, candidates)
+        nearest = np.lexsort((self._reference_ids[candidates], distances))[:k]
+        return Neighborhood(distances[nearest], candidates[nearest])
+
+    def _distances(self, question: _Distances, rows: _Rows) -> _Distances:
+        return np.asarray(np.sqrt(np.square(self.reference.take(rows, axis=0) - question).sum(axis=1)))
+
+
+def _norms(rows: FeatureMatrix) -> _Distances:
+    """Squared Euclidean norms of rows, of shape (n_rows,)."""
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
+
+
+def _ranges(starts: _Rows, ends: _Rows) -> _Rows:
+    """The numbers of several half-open ranges, one behind the other."""
+    sizes = np.maximum(ends - starts, 0)
+    before = np.cumsum(sizes) - sizes
+    return np.repeat(starts - before, sizes) + np.arange(int(sizes.sum()))

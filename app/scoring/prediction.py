@@ -1,8 +1,16 @@
-"""What the scorer says of a transaction: a prediction, and for an alert the neighbours that decided."""
+"""What the scorer says of a transaction: a prediction, and for an alert the evidence."""
 
 from enum import StrEnum
 
 import msgspec
+
+
+class Method(StrEnum):
+    """How an answer was found; all are exact, and what differs is the cost (see `app.scoring.neighbors`)."""
+
+    CERTIFIED = "certified"
+    SEARCHED = "searched"
+    FULL = "full"
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
@@ -14,6 +22,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
         is_fraud: whether the probability reaches the threshold.
         threshold: the probability at which a transaction is called fraud.
         model_version: the version of the artifact that answered.
+        method: how the answer was found.
     """
 
     transaction_id: str
@@ -21,6 +30,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     is_fraud: bool
     threshold: float
     model_version: str
+    method: Method
 
 
 class Neighbor(msgspec.Struct, frozen=True, gc=False):
@@ -30,11 +40,60 @@ class Neighbor(msgspec.Struct, frozen=True, gc=False):
         reference_id: the row of the reference transaction in the training part, counted from 0.
         distance: Euclidean, between the scaled features.
         is_fraud: its label.
+        context: its time and amount, by the names that the manifest gives as context.
     """
 
     reference_id: int
     distance: float
     is_fraud: bool
+    context: dict[str, float]
+
+
+class FeatureComparison(msgspec.Struct, frozen=True, gc=False):
+    """One feature of a transaction beside that of a known fraud, both as they are in the distance: scaled.
+
+    Attributes:
+        feature: its name.
+        transaction: of the transaction that was scored.
+        fraud: of the known fraud.
+        usual: the mean of the known legitimate transactions.
+        share: how much of the nearness, or of the farness, is this feature's; from 0 to 1.
+    """
+
+    feature: str
+    transaction: float
+    fraud: float
+    usual: float
+    share: float
+
+
+class NearFraud(msgspec.Struct, frozen=True, gc=False):
+    """One of the known frauds nearest to a transaction, and why it is as near and as far as it is.
+
+    Attributes:
+        reference_id: its row in the training part, counted from 0.
+        distance: Euclidean, between the scaled features.
+        near: the features that bring it near, the strongest first: those by which it is nearer, in squared distance,
+            than the mean of the legitimate transactions.
+        far: the features that keep it away, the strongest first: those with the largest share of the squared distance.
+    """
+
+    reference_id: int
+    distance: float
+    near: tuple[FeatureComparison, ...]
+    far: tuple[FeatureComparison, ...]
+
+
+class Evidence(msgspec.Struct, frozen=True, gc=False):
+    """Why a transaction has its probability.
+
+    Attributes:
+        neighbors: the k that voted, nearest first.
+        nearest_frauds: the nearest known frauds, whether they voted or not, nearest first.
+    """
+
+    neighbors: tuple[Neighbor, ...]
+    nearest_frauds: tuple[NearFraud, ...]
 
 
 class Severity(StrEnum):
@@ -45,11 +104,11 @@ class Severity(StrEnum):
 
 
 class Alert(msgspec.Struct, frozen=True, gc=False):
-    """A prediction that reached the threshold, with the neighbours that decided, nearest first."""
+    """A prediction that reached the threshold, and why."""
 
     prediction: Prediction
     severity: Severity
-    neighbors: tuple[Neighbor, ...]
+    evidence: Evidence
 
 
 def severity(prediction: Prediction) -> Severity:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from app.scoring.artifact import Artifact
+from app.scoring.evidence import Witness
 from app.scoring.neighbors import NearestNeighbors
-from app.scoring.prediction import Alert, Prediction, severity
-from app.scoring.transaction import Transaction, feature_matrix
+from app.scoring.prediction import Alert, Evidence, Prediction, severity
+from app.scoring.transaction import FeatureMatrix, Transaction, feature_matrix
 
 DEFAULT_THRESHOLD = 0.8
 
@@ -24,7 +23,8 @@ class Scorer:
             raise ValueError(f"A threshold is above 0 and at most 1, not {threshold}.")
         self.manifest = artifact.manifest
         self.threshold = threshold
-        self._neighbors = NearestNeighbors(artifact.pipeline)
+        self._neighbors = NearestNeighbors(artifact.indexed)
+        self._witness = Witness(artifact, self._neighbors)
 
     def score(self, transactions: Sequence[Transaction]) -> list[Prediction]:
         """One prediction for each transaction, in the same order; any number of them, none included.
@@ -32,14 +32,13 @@ class Scorer:
         Raises:
             TransactionError: a transaction has another number of features than the model, or one that is not finite.
         """
-        features = feature_matrix(transactions, len(self.manifest.feature_names))
-        probabilities = self._neighbors.fraud_probability(features)
-        is_fraud = probabilities >= self.threshold
+        votes = self._neighbors.votes(self._features(transactions))
+        is_fraud = votes.probabilities >= self.threshold
         version = self.manifest.model_version
         return [
-            Prediction(transaction.transaction_id, probability, fraud, self.threshold, version)
-            for transaction, probability, fraud in zip(
-                transactions, probabilities.tolist(), is_fraud.tolist(), strict=True
+            Prediction(transaction.transaction_id, probability, fraud, self.threshold, version, method)
+            for transaction, probability, fraud, method in zip(
+                transactions, votes.probabilities.tolist(), is_fraud.tolist(), votes.methods, strict=True
             )
         ]
 
@@ -48,15 +47,26 @@ class Scorer:
         flagged = [index for index, prediction in enumerate(predictions) if prediction.is_fraud]
         alerts: list[Alert | None] = [None] * len(predictions)
         if flagged:
-            features = np.array([transactions[index].features for index in flagged], dtype=np.float64)
-            for index, neighbors in zip(flagged, self._neighbors.nearest(features), strict=True):
-                alerts[index] = Alert(predictions[index], severity(predictions[index]), neighbors)
+            evidence = self.evidence([transactions[index] for index in flagged])
+            for index, proof in zip(flagged, evidence, strict=True):
+                alerts[index] = Alert(predictions[index], severity(predictions[index]), proof)
         return alerts
+
+    def evidence(self, transactions: Sequence[Transaction]) -> list[Evidence]:
+        """Why each transaction has its probability; costs a search for each, certified or not.
+
+        Raises:
+            TransactionError: as `score`.
+        """
+        return self._witness.evidence(self._features(transactions))
 
     def scaled_features(self, transactions: Sequence[Transaction]) -> list[dict[str, float]]:
         """What the distance is taken of, by feature name, for each transaction."""
         if not transactions:
             return []  # scikit-learn scales no empty matrix
-        features = feature_matrix(transactions, len(self.manifest.feature_names))
-        names, scaled = self._neighbors.scaled(features, self.manifest.feature_names)
-        return [dict(zip(names, row, strict=True)) for row in scaled.tolist()]
+        names = self._neighbors.scaling.names(self.manifest.feature_names)
+        rows = self._neighbors.scaling(self._features(transactions)).tolist()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _features(self, transactions: Sequence[Transaction]) -> FeatureMatrix:
+        return feature_matrix(transactions, len(self.manifest.feature_names))

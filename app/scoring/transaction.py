@@ -18,6 +18,7 @@ RESERVED_NAMES = frozenset(
         "is_fraud",
         "threshold",
         "model_version",
+        "method",
         "scored_at",
         "source",
         "carried",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.scoring.artifact import Artifact, load_artifact
+from app.scoring.evidence import Witness
 from app.scoring.neighbors import NearestNeighbors
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.scoring.transaction import FeatureMatrix
@@ -101,13 +102,13 @@ def run(plan: Plan) -> int:
         raise TrainingError(f"{amount} is none of the model's features; name one of {', '.join(names)} with --amount.")
     threshold = plan.threshold or float(artifact.manifest.metrics.get("threshold", DEFAULT_THRESHOLD))
     costs = plan.costs or (None if amounts is None else Costs())
-    neighbors = NearestNeighbors(artifact.pipeline)
+    neighbors = NearestNeighbors(artifact.indexed)
     outcome = outcome_of(part, score_rows(neighbors.fraud_probability, part.features), amounts)
     measured = measure(outcome, threshold, costs, seed=plan.seed)
     evaluation = Evaluation(part, names, outcome, measured, costs)
     answer = _answer(plan, artifact, evaluation)
     _tell(Console(), answer)
-    _write(plan, Report(artifact.manifest, answer), evaluation, neighbors)
+    _write(plan, Report(artifact.manifest, answer), evaluation, Witness(artifact, neighbors))
     return 0
 
 
@@ -179,7 +180,7 @@ def ladder_table(ladder: list[Step], costs: Costs) -> Table:
     return table
 
 
-def _write(plan: Plan, report: Report, evaluation: Evaluation, neighbors: NearestNeighbors) -> None:
+def _write(plan: Plan, report: Report, evaluation: Evaluation, witness: Witness) -> None:
     if plan.json is not None:
         write_whole(plan.json, msgspec.json.format(msgspec.json.encode(report.answer), indent=2) + b"\n")
     if plan.html is None and plan.pictures is None:
@@ -190,7 +191,7 @@ def _write(plan: Plan, report: Report, evaluation: Evaluation, neighbors: Neares
             write_whole(plan.pictures / f"{picture.name}.png", picture.png)
     if plan.html is not None:
         threshold = report.answer.metrics.threshold
-        mistakes = find_mistakes(evaluation.part, evaluation.outcome, threshold, neighbors)
+        mistakes = find_mistakes(evaluation.part, evaluation.outcome, threshold, witness)
         write_whole(plan.html, report.page(pictures, mistakes))
 
 

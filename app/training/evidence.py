@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.scoring.neighbors import NearestNeighbors
+from app.scoring.evidence import Witness
 from app.scoring.prediction import Neighbor
 from app.training.dataset import Part
 from app.training.outcome import Outcome
@@ -39,19 +39,21 @@ class Mistakes:
     false_alerts: list[Case]
 
 
-def find_mistakes(part: Part, outcome: Outcome, threshold: float, neighbors: NearestNeighbors | None) -> Mistakes:
+def find_mistakes(part: Part, outcome: Outcome, threshold: float, witness: Witness | None) -> Mistakes:
     amounts = np.zeros(len(part)) if outcome.amounts is None else outcome.amounts
     is_fraud, is_alert = outcome.labels == 1, outcome.probabilities >= threshold
     by_miss = np.lexsort((-amounts, outcome.probabilities))
     by_alarm = np.lexsort((-amounts, -outcome.probabilities))
     missed = by_miss[(is_fraud & ~is_alert)[by_miss]][:_N_CASES]
     false = by_alarm[(~is_fraud & is_alert)[by_alarm]][:_N_CASES]
-    return Mistakes(_cases(part, outcome, missed, neighbors), _cases(part, outcome, false, neighbors))
+    return Mistakes(_cases(part, outcome, missed, witness), _cases(part, outcome, false, witness))
 
 
-def _cases(part: Part, outcome: Outcome, rows: np.ndarray, neighbors: NearestNeighbors | None) -> list[Case]:
+def _cases(part: Part, outcome: Outcome, rows: np.ndarray, witness: Witness | None) -> list[Case]:
     evidence: list[tuple[Neighbor, ...]] | list[None] = (
-        [None] * len(rows) if neighbors is None else neighbors.nearest(part.features[rows])
+        [None] * len(rows)
+        if witness is None
+        else [evidence.neighbors for evidence in witness.evidence(part.features[rows])]
     )
     return [
         Case(

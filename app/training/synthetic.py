@@ -17,12 +17,12 @@ N_COMPONENTS = 28
 _SECONDS_OF_DAY = 86_400
 _DEVIATIONS = np.linspace(1.96, 0.33, N_COMPONENTS)
 _HIDDEN_SHARE = 0.15
-_STRAY_SHARE = 0.0008
+_STRAY_SHARE = 0.0003
 _BURST_SECONDS = 240.0
 # The components that a way of working moves, by how many deviations, and its median amount in euros.
 _WAYS = (((0, 2, 6, 9, 13, 16), -3.4, 4.0), ((1, 3, 4, 10, 11, 20), 3.2, 260.0), ((5, 7, 8, 12, 17, 24), -3.0, 95.0))
-_WAY_SPREAD = 0.75
-_STRENGTHS = (0.35, 1.1)  # how clearly a burst shows its way of working
+_WAY_SPREAD = 0.6
+_STRENGTHS = (1.0, 1.35)  # how clearly a burst shows its way of working
 
 _Array = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from app.scoring.artifact import save_artifact
-from app.scoring.neighbors import NearestNeighbors
+from app.scoring.neighbors import IndexedPipeline, NearestNeighbors, index_pipeline
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.training.dataset import Dataset, Part, read_dataset
 from app.training.errors import TrainingError
@@ -94,8 +94,9 @@ def run(plan: Plan) -> int:
             f"{plan.file}: the earlier part has {train.n_frauds:,} frauds, fewer than the {plan.neighbors} neighbours "
             f"that would vote; choose --neighbors {train.n_frauds} or less, or give more transactions."
         )
-    pipeline = make_pipeline(plan, dataset.feature_names).fit(train.features, train.labels)
-    outcome = _score(plan, dataset, pipeline, test)
+    indexed = index_pipeline(make_pipeline(plan, dataset.feature_names).fit(train.features, train.labels))
+    outcome = _score(plan, dataset, indexed, test)
+    context_names = tuple(name for name in (plan.time, plan.amount) if name in dataset.feature_names)
     metrics = measure(outcome, plan.threshold, plan.costs).metrics
     slices = measure_slices(
         outcome, test.equal_rows(train, _distance_columns(plan, dataset.feature_names)), train.times[-1]
@@ -103,9 +104,10 @@ def run(plan: Plan) -> int:
     with whole_directory(plan.output) as directory:
         manifest = save_artifact(
             directory,
-            pipeline,
+            indexed,
             feature_names=dataset.feature_names,
-            context_names=tuple(name for name in (plan.time, plan.amount) if name in dataset.feature_names),
+            context_names=context_names,
+            reference_context=train.features[:, [dataset.feature_names.index(name) for name in context_names]],
             training=_summary(plan, dataset, train, test),
             metrics=msgspec.to_builtins(metrics) | msgspec.to_builtins(slices),
         )
@@ -140,10 +142,10 @@ def _distance_columns(plan: Plan, feature_names: tuple[str, ...]) -> list[int]:
     return [i for i, name in enumerate(feature_names) if plan.time_in_distance or name != plan.time]
 
 
-def _score(plan: Plan, dataset: Dataset, pipeline: Pipeline, test: Part) -> Outcome:
+def _score(plan: Plan, dataset: Dataset, indexed: IndexedPipeline, test: Part) -> Outcome:
     names = dataset.feature_names
     amounts = test.features[:, names.index(plan.amount)] if plan.amount in names else None
-    return outcome_of(test, score_rows(NearestNeighbors(pipeline).fraud_probability, test.features), amounts)
+    return outcome_of(test, score_rows(NearestNeighbors(indexed).fraud_probability, test.features), amounts)
 
 
 def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str, object]:

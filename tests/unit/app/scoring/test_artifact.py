@@ -31,6 +31,7 @@ from app.scoring.errors import (
     ArtifactVersionError,
     ManifestInvalidError,
 )
+from app.scoring.neighbors import IndexedPipeline
 from tests.artifacts import FEATURE_NAMES
 
 
@@ -104,11 +105,13 @@ def test_saving_over_an_artifact_leaves_nothing_unfinished(copy: Path) -> None:
 
 def _save_again(source: Path, directory: Path, pipeline: Pipeline) -> Manifest:
     manifest = read_manifest(source)
+    indexed = load_artifact(source).indexed
     return save_artifact(
         directory,
-        pipeline,
+        IndexedPipeline(pipeline, indexed.index),
         feature_names=manifest.feature_names,
         context_names=manifest.context_names,
+        reference_context=load_artifact(source).reference_context,
         training=manifest.training,
         metrics=manifest.metrics,
     )
@@ -186,6 +189,13 @@ def test_a_context_name_that_is_no_feature_is_refused(copy: Path) -> None:
 
     with pytest.raises(ManifestInvalidError, match="context feature"):
         read_manifest(copy)
+
+
+def test_context_names_that_the_model_was_not_saved_with_are_refused(copy: Path) -> None:
+    _change_manifest(copy, context_names=["Time"])
+
+    with pytest.raises(ArtifactSchemaError, match="other context features"):
+        load_artifact(copy)
 
 
 def test_a_model_of_another_artifact_is_refused(copy: Path) -> None:

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scoring.prediction import Prediction, Severity, severity
+from app.scoring.prediction import Method, Prediction, Severity, severity
 
 
 def _prediction(probability: float, threshold: float) -> Prediction:
-    return Prediction("t", probability, is_fraud=True, threshold=threshold, model_version="v")
+    return Prediction("t", probability, is_fraud=True, threshold=threshold, model_version="v", method=Method.SEARCHED)
 
 
 @pytest.mark.parametrize(

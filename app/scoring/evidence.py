@@ -1,0 +1,120 @@
+"""Why a transaction has its probability: the neighbours that voted, and what brings the nearest frauds near."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.scoring.artifact import Artifact
+from app.scoring.neighbors import NearestNeighbors, Neighborhood
+from app.scoring.prediction import Evidence, FeatureComparison, NearFraud, Neighbor, Prediction
+from app.scoring.transaction import FeatureMatrix
+
+_N_FRAUDS = 3
+_N_FEATURES = 3
+
+
+class Witness:
+    """Gives the evidence for any transaction. It searches, whatever the prediction's shortcut was."""
+
+    def __init__(self, artifact: Artifact, neighbors: NearestNeighbors) -> None:
+        manifest = artifact.manifest
+        self._neighbors = neighbors
+        self._feature_names = neighbors.scaling.names(manifest.feature_names)
+        self._context_names = manifest.context_names
+        self._context = artifact.reference_context
+        self._frauds = np.flatnonzero(neighbors.is_fraud)
+        self._usual = neighbors.reference.mean(axis=0, where=~neighbors.is_fraud[:, np.newaxis])
+
+    def evidence(self, features: FeatureMatrix) -> list[Evidence]:
+        """The evidence for each row of unscaled features, of shape (n_transactions, n_features)."""
+        scaled = self._neighbors.scaling(features)
+        return [
+            Evidence(self._voters(neighborhood), self._nearest_frauds(transaction))
+            for transaction, neighborhood in zip(scaled, self._neighbors.nearest(scaled), strict=True)
+        ]
+
+    def _voters(self, neighborhood: Neighborhood) -> tuple[Neighbor, ...]:
+        ids = self._neighbors.reference_ids[neighborhood.rows].tolist()
+        return tuple(
+            Neighbor(reference_id, distance, is_fraud, self._context_of(reference_id))
+            for reference_id, distance, is_fraud in zip(
+                ids, neighborhood.distances.tolist(), self._neighbors.is_fraud[neighborhood.rows].tolist(), strict=True
+            )
+        )
+
+    def _context_of(self, reference_id: int) -> dict[str, float]:
+        return dict(zip(self._context_names, self._context[reference_id].tolist(), strict=True))
+
+    def _nearest_frauds(self, transaction: FeatureMatrix) -> tuple[NearFraud, ...]:
+        ids = self._neighbors.reference_ids[self._frauds]
+        squares = np.square(self._neighbors.reference[self._frauds] - transaction)
+        distances = np.sqrt(squares.sum(axis=1))
+        nearest = np.lexsort((ids, distances))[:_N_FRAUDS]
+        to_usual = np.square(transaction - self._usual)
+        return tuple(
+            NearFraud(
+                int(ids[place]),
+                float(distances[place]),
+                near=self._strongest(to_usual - squares[place], transaction, self._frauds[place]),
+                far=self._strongest(squares[place], transaction, self._frauds[place]),
+            )
+            for place in nearest
+        )
+
+    def _strongest(
+        self, weights: FeatureMatrix, transaction: FeatureMatrix, fraud: np.intp
+    ) -> tuple[FeatureComparison, ...]:
+        """The features with the largest weights above 0; each one's share is of the sum of those."""
+        weights = np.maximum(weights, 0.0)
+        order = np.argsort(-weights, kind="stable")[:_N_FEATURES]
+        shares = weights / (weights.sum() or 1.0)
+        return tuple(
+            FeatureComparison(
+                self._feature_names[column],
+                float(transaction[column]),
+                float(self._neighbors.reference[fraud, column]),
+                float(self._usual[column]),
+                float(shares[column]),
+            )
+            for column in order.tolist()
+            if weights[column] > 0.0
+        )
+
+
+def in_words(prediction: Prediction, evidence: Evidence) -> list[str]:
+    """The same as sentences, for a person who has to decide."""
+    return [
+        _verdict(prediction),
+        *([_voters_in_words(evidence.neighbors)] if evidence.neighbors else []),
+        *(_fraud_in_words(fraud) for fraud in evidence.nearest_frauds),
+    ]
+
+
+def _verdict(prediction: Prediction) -> str:
+    reached = "reaches" if prediction.is_fraud else "stays below"
+    return f"The fraud probability {prediction.fraud_probability:.3f} {reached} the threshold {prediction.threshold:g}."
+
+
+def _voters_in_words(neighbors: Sequence[Neighbor]) -> str:
+    n_fraud = sum(neighbor.is_fraud for neighbor in neighbors)
+    return (
+        f"{n_fraud} of the {len(neighbors)} nearest known transactions are fraud; their distances go from "
+        f"{neighbors[0].distance:.3g} to {neighbors[-1].distance:.3g}."
+    )
+
+
+def _fraud_in_words(fraud: NearFraud) -> str:
+    sentence = f"The known fraud {fraud.reference_id} is at distance {fraud.distance:.3g}"
+    if fraud.near:
+        sentence += f"; like it, and unlike most legitimate transactions, this one has {_several(fraud.near)}"
+    if fraud.far:
+        sentence += f"; what sets them apart is {_several(fraud.far)}"
+    return f"{sentence}."
+
+
+def _several(comparisons: Sequence[FeatureComparison]) -> str:
+    return ", ".join(
+        f"{comparison.feature} {comparison.transaction:.2f} (the fraud {comparison.fraud:.2f}, usually "
+        f"{comparison.usual:.2f})"
+        for comparison in comparisons
+    )
