@@ -63,6 +63,7 @@ async def test_a_prediction_has_the_fields_of_the_contract(deployment: Deploymen
         "is_fraud": True,
         "threshold": 0.8,
         "model_version": manifest.model_version,
+        "method": "searched",
         "Time": FRAUD["Time"],
         "Amount": FRAUD["Amount"],
         "timestamp_received": "2026-01-02T03:04:05Z",

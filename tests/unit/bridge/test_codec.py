@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.scoring.artifact import Manifest, load_artifact
-from app.scoring.prediction import Alert, Neighbor, Prediction, Severity
+from app.scoring.prediction import Alert, Evidence, Method, Neighbor, Prediction, Severity
 from app.scoring.transaction import Transaction
 from bridge.codec import (
     Codec,
@@ -55,7 +55,9 @@ def _literal(name: str, text: bytes) -> bytes:
 
 
 def _prediction(transaction: Transaction) -> Prediction:
-    return Prediction(transaction.transaction_id, 0.75, is_fraud=False, threshold=0.8, model_version="v1")
+    return Prediction(
+        transaction.transaction_id, 0.75, is_fraud=False, threshold=0.8, model_version="v1", method=Method.SEARCHED
+    )
 
 
 def _answer(codec: Codec, record: Record) -> dict[str, Any]:
@@ -217,12 +219,16 @@ def test_an_alert_is_its_prediction_with_severity_and_evidence(codec: Codec) -> 
     record = Record(_json())
     transaction = codec.decode(record)
     assert isinstance(transaction, Transaction)
-    alert = Alert(_prediction(transaction), Severity.HIGH, (Neighbor(401, 0.25, is_fraud=True),))
+    neighbor = Neighbor(401, 0.25, is_fraud=True, context={"Amount": 9.5})
+    alert = Alert(_prediction(transaction), Severity.HIGH, Evidence((neighbor,), ()))
 
     message = json.loads(codec.encode_alert(record, transaction, alert, NOW))
 
     assert message.pop("severity") == "high"
-    assert message.pop("evidence") == {"neighbors": [{"reference_id": 401, "distance": 0.25, "is_fraud": True}]}
+    assert message.pop("evidence") == {
+        "neighbors": [{"reference_id": 401, "distance": 0.25, "is_fraud": True, "context": {"Amount": 9.5}}],
+        "nearest_frauds": [],
+    }
     assert message == _answer(codec, record)
 
 
