@@ -112,8 +112,8 @@ class AnswerThread:
     """
 
     def __init__(self, answerer: Answerer, metrics: Metrics) -> None:
+        self.metrics = metrics
         self._answerer = answerer
-        self._metrics = metrics
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer")
 
     async def answer(self, records: Sequence[Record], delivery: Delivery) -> Poll:
@@ -122,7 +122,7 @@ class AnswerThread:
 
     def count(self, poll: Poll, delivery_seconds: float) -> None:
         """Count a poll that is committed."""
-        metrics, answer = self._metrics, poll.answer
+        metrics, answer = self.metrics, poll.answer
         metrics.delivery_seconds.observe(delivery_seconds)
         metrics.consumed.inc(poll.n_records)
         metrics.predictions.inc(poll.n_records - answer.dead_letters.total())
@@ -139,6 +139,6 @@ class AnswerThread:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _compute(self, records: Sequence[Record], delivery: Delivery) -> Poll:
-        with self._metrics.score_seconds.time():
+        with self.metrics.score_seconds.time():
             answer = self._answerer.answer(records)
             return Poll(len(records), records[-1].offset + 1, answer, delivery.batches(answer.outputs))

@@ -107,19 +107,45 @@ async def consuming(
         heartbeat_interval_ms=settings.session_timeout_ms // 3,
     )
     try:
-        await consumer.start()
-    except KafkaConnectionError as error:
-        await consumer.stop()
-        raise BrokerUnavailableError(f"No Kafka broker answers at {settings.bootstrap_servers}.") from error
-    except KafkaError as error:
-        await consumer.stop()
-        raise BrokerRefusedError(f"The broker refused the consumer: {error}.") from error
-    try:
+        await _start_consumer(consumer, settings)
         yield consumer
     finally:
-        # A broker that does not answer would hold the goodbye to the group for the 40 s of a request.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(consumer.stop(), _STOP_SECONDS)
+        await _stop_consumer(consumer)
+
+
+@contextlib.asynccontextmanager
+async def probing(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    """While the context lasts, a consumer without a group, that asks for offsets over connections of its own.
+
+    Raises:
+        BrokerUnavailableError: no broker answered.
+        BrokerRefusedError: the broker refused.
+    """
+    probe = AIOKafkaConsumer(**connection_arguments(settings), isolation_level="read_committed")
+    try:
+        await _start_consumer(probe, settings)
+        yield probe
+    finally:
+        await _stop_consumer(probe)
+
+
+async def _start_consumer(consumer: AIOKafkaConsumer, settings: Settings) -> None:
+    try:
+        await consumer.start()
+    except KafkaConnectionError as error:
+        raise BrokerUnavailableError(f"No Kafka broker answers at {settings.bootstrap_servers}.") from error
+    except KafkaError as error:
+        raise BrokerRefusedError(f"The broker refused the consumer: {error}.") from error
+
+
+async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    # A broker that does not answer would hold the goodbye to the group for the 40 s of a request; and a fetch that is
+    # cancelled while it rests after an error lets stop() raise CancelledError, though nobody cancelled us.
+    stopping = asyncio.create_task(consumer.stop())
+    await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
+    stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+    await consumer._client.close()  # noqa: SLF001 # what stop() does last, and may not have come to
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:

@@ -160,6 +160,11 @@ class Ownership:
             return beginnings[self.partition]
         return committed
 
+    async def position(self) -> int:
+        """Behind everything that was taken, and behind what holds no record, such as the end of a transaction."""
+        position: int = await self._consumer.position(self.partition)
+        return position
+
     async def take(self, max_records: int) -> Sequence[ConsumerRecord]:
         """The next records, in order; none when a while has passed without any.
 

@@ -6,6 +6,7 @@ BridgeError                        the process stops with this sentence and exit
 ├── BrokerRefusedError             the broker answered, and refused
 ├── TopicsMissingError             topics are not there and may not be made
 ├── DeliveryError                  outputs were not confirmed, so nothing of their poll was committed
+├── DeafConsumerError              transactions wait and none arrives, not even over new connections
 └── TransactionsFileError          the file to stream cannot be used
 
 Bad input is none of these: it is a value, `bridge.codec.DeadLetter`, that flows on to a topic of its own.
@@ -34,6 +35,10 @@ class TopicsMissingError(BridgeError):
 
 class DeliveryError(BridgeError):
     """Outputs were not confirmed by the broker, so nothing of their poll was committed."""
+
+
+class DeafConsumerError(BridgeError):
+    """Transactions wait and none arrives, not even over new connections."""
 
 
 class TransactionsFileError(BridgeError):

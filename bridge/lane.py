@@ -73,6 +73,12 @@ class Lane:
         """Whether it has delivered everything that was fetched."""
         return self.delivered_offset is not None and self._in_hand_since is None and not self._waiting
 
+    async def position(self) -> int:
+        """The offset of the first record that is not answered."""
+        if self.is_waiting:
+            return await self._ownership.position()
+        return self.delivered_offset or 0
+
     async def drain(self, limit_seconds: float) -> None:
         """Finish the poll in hand in this time or abort it, and let go of the partition."""
         self._draining.set()
@@ -85,7 +91,7 @@ class Lane:
             self._task.cancel()
             await asyncio.wait({self._task})
         if self.error is not None:
-            _log.warning("a poll in hand is not delivered", partition=self._task.get_name(), reason=str(self.error))
+            _log.warning("a partition is given up", partition=self._task.get_name(), reason=str(self.error))
         await self._delivery.stop()
 
     async def _run(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -11,13 +11,15 @@ from aiokafka.errors import KafkaError
 
 from bridge.answer import AnswerThread
 from bridge.delivery import Delivery, Ownership, partition_name
-from bridge.errors import BrokerRefusedError
+from bridge.errors import BrokerRefusedError, DeafConsumerError
 from bridge.lane import Lane, Limits
 from bridge.metrics import Metrics
 from bridge.status import Readiness
+from bridge.watchdog import Hearing, Watchdog
 
 _PULSE_SECONDS = 0.2  # how long a stop or a failure may go unnoticed
 _SLOW_POLL_SECONDS = 10.0
+_SILENT_BROKER_SECONDS = 15.0
 
 _log = structlog.get_logger(__name__)
 
@@ -32,8 +34,8 @@ class Bridge:
         make_consumer: a consumer of the group, while its context lasts.
         make_delivery: what delivers the answers to one partition that this consumer owns.
         thread: answers records.
-        metrics: what is counted.
         limits: how much at once, how long at most.
+        watchdog: sees whether the consumer hears what comes.
     """
 
     def __init__(
@@ -41,15 +43,16 @@ class Bridge:
         make_consumer: MakeConsumer,
         make_delivery: MakeDelivery,
         thread: AnswerThread,
-        metrics: Metrics,
         limits: Limits,
+        watchdog: Watchdog,
     ) -> None:
         self._make_consumer = make_consumer
         self._make_delivery = make_delivery
         self._thread = thread
-        self._metrics = metrics
         self._limits = limits
+        self._watchdog = watchdog
         self._stopping = False
+        self._was_made_anew = False
         self._lanes: _Lanes | None = None
 
     def request_stop(self) -> None:
@@ -64,6 +67,10 @@ class Bridge:
             return Readiness(is_ready=False, reason="has not joined the consumer group yet")
         if any(lane.in_hand_seconds > _SLOW_POLL_SECONDS for lane in self._lanes.all):
             return Readiness(is_ready=False, reason="waits for the broker to confirm a poll")
+        if self._watchdog.hearing() >= Hearing.STILL_DEAF:
+            return Readiness(is_ready=False, reason="transactions wait and none arrives")
+        if self._watchdog.broker_silent_seconds > _SILENT_BROKER_SECONDS:
+            return Readiness(is_ready=False, reason="the broker does not answer")
         return Readiness(is_ready=True, reason="transactions are being answered")
 
     async def main_loop(self, topic: str) -> None:
@@ -73,20 +80,21 @@ class Bridge:
             BridgeError: the broker cannot be used; what was not confirmed was not committed.
         """
         try:
-            while not self._stopping:
-                async with self._make_consumer() as consumer:
-                    await self._consume(consumer, topic)
+            async with self._watchdog.watching(self._settled_lanes):
+                while not self._stopping:
+                    async with self._make_consumer() as consumer:
+                        await self._consume(consumer, topic)
         finally:
             self._thread.close()
 
     async def _consume(self, consumer: AIOKafkaConsumer, topic: str) -> None:
         lanes = self._lanes = _Lanes(
-            lambda partition: self._lane(consumer, partition), self._metrics, self._limits.drain_seconds
+            lambda partition: self._lane(consumer, partition), self._thread.metrics, self._limits.drain_seconds
         )
         consumer.subscribe([topic], listener=lanes)
         nowhere = TopicPartition(topic, -1)
         try:
-            while not self._stopping:
+            while not self._stopping and not self._is_to_be_made_anew():
                 lanes.raise_errors()
                 # The lanes fetch for themselves. This shows the group that a member without partitions is alive, and
                 # raises what the group has against this one.
@@ -97,6 +105,24 @@ class Bridge:
             raise BrokerRefusedError(f"The consumer group cannot be used: {error}.") from error
         finally:
             await lanes.close(self._limits.timeout_seconds if self._stopping else self._limits.drain_seconds)
+
+    def _settled_lanes(self) -> Sequence[Lane] | None:
+        return self._lanes.all if self._lanes is not None and self._lanes.has_joined else None
+
+    def _is_to_be_made_anew(self) -> bool:
+        """Whether the consumer is deaf; one that is deaf after that ends the process."""
+        hearing = self._watchdog.hearing()
+        if hearing == Hearing.HOPELESS:
+            raise DeafConsumerError(
+                "Transactions wait and none arrives, not even over new connections; nothing of them is lost, "
+                "another process can answer them."
+            )
+        was_made_anew, self._was_made_anew = self._was_made_anew, hearing >= Hearing.DEAF
+        if hearing < Hearing.DEAF or was_made_anew:
+            return False
+        _log.error("transactions wait and none arrives; the consumer is made anew")
+        self._thread.metrics.deaf_consumers.inc()
+        return True
 
     def _lane(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> Lane:
         ownership = Ownership(consumer, partition, self._make_delivery(consumer, partition))

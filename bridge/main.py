@@ -12,7 +12,7 @@ from app.scoring.artifact import load_artifact
 from app.scoring.scorer import Scorer
 from bridge.answer import Answerer, AnswerThread, OutputTopics
 from bridge.codec import Codec
-from bridge.connection import consuming, producing, transactional_producer
+from bridge.connection import consuming, probing, producing, transactional_producer
 from bridge.delivery import (
     AtLeastOnce,
     AtLeastOnceDelivery,
@@ -28,6 +28,7 @@ from bridge.settings import Settings
 from bridge.signals import stop_on_signal
 from bridge.status import create_status_app, serving
 from bridge.topics import prepare_topics
+from bridge.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 
@@ -51,17 +52,17 @@ async def run(settings: Settings) -> None:
         partitions=partitions,
     )
     metrics = Metrics(artifact.manifest.model_version)
-    async with _deliveries(settings) as make_delivery:
+    async with _deliveries(settings) as make_delivery, probing(settings) as probe:
         bridge = Bridge(
             lambda: consuming(settings, settings.group_id, settings.group_instance_id),
             make_delivery,
             AnswerThread(Answerer(codec, scorer, topics), metrics),
-            metrics,
             Limits(
                 max_poll_records=settings.max_poll_records,
                 drain_seconds=settings.session_timeout_ms / 2000,
                 timeout_seconds=settings.broker_timeout_seconds,
             ),
+            Watchdog(probe, metrics, settings.deaf_seconds),
         )
         status = create_status_app(metrics.registry, bridge.readiness)
         with stop_on_signal(bridge.request_stop):

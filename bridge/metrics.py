@@ -44,6 +44,15 @@ class Metrics:
             "Partitions of the transactions topic that this process owns",
             registry=self.registry,
         )
+        self.lag_records = Gauge(
+            "bridge_lag_records",
+            "Records of a partition that are not answered yet",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self.deaf_consumers = self._counter(
+            "bridge_consumers_deaf", "Consumers made anew because none of what waits came"
+        )
         model = Gauge("bridge_model_info", "The model that answers", ["model_version"], registry=self.registry)
         model.labels(model_version).set(1)
 

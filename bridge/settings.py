@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         "none", description="Compression of what is published: none, gzip, snappy, lz4 or zstd"
     )
+    deaf_seconds: float = Field(
+        30, gt=0, description="When transactions wait and none arrives for this long, the consumer is made anew"
+    )
     broker_timeout_seconds: float = Field(
         60, gt=0, description="How long an absent broker is waited for, at start and in the middle, before exit code 1"
     )

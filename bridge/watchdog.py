@@ -1,0 +1,128 @@
+"""Watches the lag, and notices a consumer that has gone deaf: transactions wait, none arrives, and no error is raised.
+
+aiokafka's consumer is known to end so after request timeouts (https://github.com/aio-libs/aiokafka/issues/1037). The
+end offsets are therefore asked for over a connection of its own. What follows on a silence:
+
+1. After `deaf_seconds` the consumer is made anew, with new connections.
+2. After twice that time readiness turns red.
+3. After three times the process ends, for its supervisor to start another.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from enum import IntEnum
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from bridge.lane import Lane
+from bridge.metrics import Metrics
+
+_INTERVAL_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0
+_NOWHERE = -1
+
+_log = structlog.get_logger(__name__)
+
+
+class Hearing(IntEnum):
+    """How long transactions have waited without one arriving, in units of the time after which that is deafness."""
+
+    GOOD = 0
+    DEAF = 1
+    STILL_DEAF = 2
+    HOPELESS = 3
+
+
+class Silences:
+    """Since when each partition has been silent, although records wait in it."""
+
+    def __init__(self, deaf_seconds: float) -> None:
+        self._deaf_seconds = deaf_seconds
+        self._since: dict[TopicPartition, float] = {}
+        self._positions: dict[TopicPartition, int] = {}
+
+    def observe(
+        self,
+        positions: Mapping[TopicPartition, int],
+        lags: Mapping[TopicPartition, int],
+        now: float,
+        *,
+        is_settled: bool,
+    ) -> None:
+        """Take note of where the partitions that wait for records stand, and how many records there are behind that.
+
+        A partition that is not named is busy or, once the group is settled, another member's. Until then its silence
+        goes on: a consumer that was made anew has yet to show that it hears.
+        """
+        silent = {
+            partition: self._since.get(partition, now)
+            for partition, position in positions.items()
+            if lags[partition] > 0 and self._positions.get(partition) == position
+        }
+        self._since = silent if is_settled else self._since | silent
+        self._positions = {**({} if is_settled else self._positions), **positions}
+
+    def hearing(self, now: float) -> Hearing:
+        longest_seconds = max((now - since for since in self._since.values()), default=0.0)
+        return Hearing(min(int(longest_seconds / self._deaf_seconds), Hearing.HOPELESS))
+
+
+class Watchdog:
+    """Looks after the lanes every few seconds; what it saw last can be asked for at any time."""
+
+    def __init__(self, probe: AIOKafkaConsumer, metrics: Metrics, deaf_seconds: float) -> None:
+        self._probe = probe
+        self._metrics = metrics
+        self._silences = Silences(deaf_seconds)
+        self._interval_seconds = min(_INTERVAL_SECONDS, deaf_seconds / 3)
+        self._answered_at = time.monotonic()
+
+    def hearing(self) -> Hearing:
+        return self._silences.hearing(time.monotonic())
+
+    @property
+    def broker_silent_seconds(self) -> float:
+        """For how long the broker has not answered."""
+        return time.monotonic() - self._answered_at
+
+    @contextlib.asynccontextmanager
+    async def watching(self, lanes: Callable[[], Sequence[Lane] | None]) -> AsyncIterator[None]:
+        """Watch while the context lasts. There are no lanes, but None, while the group is not formed."""
+        task = asyncio.create_task(self._watch(lanes))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _watch(self, lanes: Callable[[], Sequence[Lane] | None]) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._look(lanes()), _ANSWER_SECONDS)
+                self._answered_at = time.monotonic()
+            except IllegalStateError:
+                pass  # a rebalance came between
+            except (TimeoutError, KafkaError) as error:
+                _log.warning("the broker does not tell the lag", reason=type(error).__name__)
+            await asyncio.sleep(self._interval_seconds)
+
+    async def _look(self, lanes: Sequence[Lane] | None) -> None:
+        begun = {lane.partition: lane for lane in lanes or () if lane.delivered_offset is not None}
+        # Positions first: what comes in between is lag, and never the other way round.
+        positions = {partition: await lane.position() for partition, lane in begun.items()}
+        ends = await self._probe.end_offsets(list(begun)) if begun else {}
+        lags = {partition: max(0, ends[partition] - position) for partition, position in positions.items()}
+        self._metrics.lag_records.clear()
+        for partition, lag in lags.items():
+            self._metrics.lag_records.labels(partition.topic, str(partition.partition)).set(lag)
+        waiting = {partition: positions[partition] for partition, lane in begun.items() if lane.is_waiting}
+        # A partition that does not come to its beginning waits too.
+        stuck = {lane.partition: _NOWHERE for lane in lanes or () if lane.partition not in begun}
+        self._silences.observe(
+            waiting | stuck, lags | dict.fromkeys(stuck, 1), time.monotonic(), is_settled=lanes is not None
+        )
