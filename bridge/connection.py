@@ -17,6 +17,9 @@ from bridge.settings import Settings
 
 _MAX_BATCH_BYTES = 900_000  # below the million that a broker takes in one batch unless told otherwise
 _STOP_SECONDS = 5.0
+# A broker answers the end of a transaction before it has written that down everywhere, and refuses the next one of the
+# same producer until then, which is a few milliseconds; aiokafka's own 100 would be the longest part of a delivery.
+_TRANSACTION_RETRY_MS = 10
 _RENEW_BEFORE_SECONDS = 30.0
 
 
@@ -61,6 +64,7 @@ def transactional_producer(settings: Settings, transactional_id: str) -> AIOKafk
         **_producer_arguments(settings),
         transactional_id=transactional_id,
         transaction_timeout_ms=round(1000 * settings.transaction_timeout_seconds),
+        retry_backoff_ms=_TRANSACTION_RETRY_MS,
     )
 
 
