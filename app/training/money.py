@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="EUR",
         help="what a missed fraud costs: 'amount', the transaction's own (the default), or a number",
     )
-    parser.add_argument("--cost-alert", type=_not_negative, default=None, metavar="EUR", help="what an alert costs (5)")
+    parser.add_argument("--cost-alert", type=not_negative, default=None, metavar="EUR", help="what an alert costs (5)")
 
 
 def costs_of(arguments: argparse.Namespace) -> Costs | None:
@@ -135,11 +135,11 @@ def _share(outcome: Outcome, caught: npt.NDArray[np.bool_], money: float | None)
 
 
 def _missed(text: str) -> float | Literal["amount"]:
-    return "amount" if text == "amount" else _not_negative(text)
+    return "amount" if text == "amount" else not_negative(text)
 
 
-def _not_negative(text: str) -> float:
+def not_negative(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no amount of money")
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
     return number

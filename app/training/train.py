@@ -1,81 +1,134 @@
 """`python -m app train`: fits on the earlier transactions, measures on the later ones, saves what was measured."""
 
 import argparse
+import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from rich.console import Console
-from sklearn.compose import ColumnTransformer
+from rich.table import Table
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from app.scoring.artifact import save_artifact
 from app.scoring.neighbors import IndexedPipeline, NearestNeighbors, index_pipeline
+from app.scoring.prediction import Method
 from app.scoring.scorer import DEFAULT_THRESHOLD
+from app.scoring.transaction import FeatureMatrix
+from app.training import money
 from app.training.dataset import Dataset, Part, read_dataset
 from app.training.errors import TrainingError
 from app.training.evaluate import figures_table, outcome_of, score_rows
 from app.training.metrics import measure
-from app.training.money import Costs
-from app.training.outcome import Outcome
+from app.training.money import Costs, not_negative
+from app.training.outcome import Values
 from app.training.pictures import draw_summary
+from app.training.search import N_FOLDS, Choice, Mode, Search, Wishes, folds_of, predict_fold, search, wished_space
 from app.training.slices import measure_slices
+from app.training.space import Columns, FeatureWeights, Scaler, Space, fit_space
 from app.training.writing import whole_directory, write_whole
 
 PICTURE_FILE = "evaluation.png"
+DEFAULT_CHOICE = Choice(Space(), neighbors=25, votes="distance")
+
+_SHOWN_MODELS = 5
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train on, and how."""
+    """What to train on, and how; what is None is left to the search, or has its default where there is none."""
 
     file: Path
     label: str
     time: str
     amount: str
     output: Path
-    neighbors: int
-    weights: Literal["uniform", "distance"]
-    scaler: Literal["classic", "standard"]
+    search: Mode
+    folds: int
+    wishes: Wishes
     drop: tuple[str, ...]
-    time_in_distance: bool
     sort: bool
     test_fraction: float
-    threshold: float
-    costs: Costs | None = None
+    threshold: float | None
+    costs: Costs | None
+    seed: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_data_arguments(parser)
+    parser.add_argument("--output", type=Path, default=Path("model_artifacts/trained"), help="where the artifact goes")
+    parser.add_argument(
+        "--search",
+        choices=("none", "quick", "full"),
+        default="none",
+        help="choose what is not given below by average precision on folds in time order (none)",
+    )
+    parser.add_argument("--folds", type=_positive, default=N_FOLDS, metavar="N", help=f"folds of a search ({N_FOLDS})")
+    parser.add_argument("--neighbors", type=_positive, default=None, metavar="K", help="neighbours that vote (25)")
+    parser.add_argument(
+        "--weights",
+        choices=("uniform", "distance"),
+        default=None,
+        help="a vote's weight: 1, or 1 / distance (distance)",
+    )
+    parser.add_argument(
+        "--scaler",
+        choices=Scaler.__args__,  # type: ignore[attr-defined]  # of the Literal
+        default=None,
+        help="standard: mean 0, deviation 1; robust: by quartiles; classic: only time and amount, by quartiles; "
+        "quantile: to a normal distribution by rank (standard)",
+    )
+    parser.add_argument(
+        "--feature-weights",
+        choices=FeatureWeights.__args__,  # type: ignore[attr-defined]  # of the Literal
+        default=None,
+        help="how much a feature counts: by how well it tells fraud (ks, ks-squared, mutual-information), by a "
+        "learned map (components), or all the same (none)",
+    )
+    parser.add_argument(
+        "--discriminant",
+        type=not_negative,
+        default=None,
+        metavar="W",
+        help="how much the direction that parts the classes best (linear discriminant analysis) counts beside the "
+        "features; 0: not at all (6)",
+    )
+    parser.add_argument("--time-in-distance", action="store_true", help="let the time column count in the distance")
+    parser.add_argument(
+        "--threshold",
+        type=_fraction,
+        default=None,
+        metavar="P",
+        help=f"probability of an alert ({DEFAULT_THRESHOLD:g})",
+    )
+    money.add_arguments(parser)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="CSV", help="labelled transactions: .csv, .csv.gz or .parquet")
     parser.add_argument("--label", default="Class", help="column that is 1 for fraud and 0 otherwise (Class)")
     parser.add_argument("--time", default="Time", help="column that orders the transactions (Time)")
     parser.add_argument("--amount", default="Amount", help="column of the amount, shown beside predictions (Amount)")
-    parser.add_argument("--output", type=Path, default=Path("model_artifacts/trained"), help="where the artifact goes")
-    parser.add_argument("--neighbors", type=_positive, default=15, metavar="K", help="neighbours that vote (15)")
-    parser.add_argument(
-        "--weights", choices=("uniform", "distance"), default="distance", help="a vote's weight: 1, or 1 / distance"
-    )
-    parser.add_argument(
-        "--scaler",
-        choices=("classic", "standard"),
-        default="standard",
-        help="standard: every feature to mean 0 and deviation 1; classic: only time and amount, by their quartiles",
-    )
     parser.add_argument("--drop", nargs="*", default=[], metavar="COLUMN", help="columns that are no features")
-    parser.add_argument("--time-in-distance", action="store_true", help="let the time column count in the distance")
     parser.add_argument("--sort", action="store_true", help="order rows that are out of order in time")
     parser.add_argument("--test-fraction", type=_fraction, default=0.2, metavar="F", help="later share, measured on")
-    parser.add_argument(
-        "--threshold", type=_fraction, default=DEFAULT_THRESHOLD, metavar="P", help="probability of an alert (0.8)"
-    )
+    parser.add_argument("--seed", type=int, default=1, help="of the bootstrap (1)")
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    values = {name: getattr(arguments, name) for name in set(Plan.__dataclass_fields__) - {"costs"}}
-    return Plan(**values | {"drop": tuple(arguments.drop)})
+    wishes = Wishes(
+        neighbors=arguments.neighbors,
+        votes=arguments.weights,
+        scaler=arguments.scaler,
+        feature_weights=arguments.feature_weights,
+        discriminant=arguments.discriminant,
+        time_in_distance=arguments.time_in_distance,
+    )
+    derived = {"drop": tuple(arguments.drop), "wishes": wishes, "costs": money.costs_of(arguments)}
+    same = set(Plan.__dataclass_fields__) - set(derived)
+    return Plan(**{name: getattr(arguments, name) for name in same} | derived)
 
 
 def run(plan: Plan) -> int:
@@ -89,18 +142,19 @@ def run(plan: Plan) -> int:
     if dataset.left_out:
         console.print(f"No features, left out: {', '.join(dataset.left_out)}")
     train, test = dataset.split(plan.test_fraction)
-    if plan.neighbors > train.n_frauds:
-        raise TrainingError(
-            f"{plan.file}: the earlier part has {train.n_frauds:,} frauds, fewer than the {plan.neighbors} neighbours "
-            f"that would vote; choose --neighbors {train.n_frauds} or less, or give more transactions."
-        )
-    indexed = index_pipeline(make_pipeline(plan, dataset.feature_names).fit(train.features, train.labels))
-    outcome = _score(plan, dataset, indexed, test)
+    columns = columns_of(dataset, plan.time, plan.amount)
+    found = _search(plan, train, columns)
+    choice = _chosen(plan.wishes) if found is None else found.best.choice
+    _check(plan.file, choice, train, columns)
+    if found is not None:
+        console.print(_search_table(found))
+    indexed = index_pipeline(make_pipeline(choice, columns, train))
+    threshold = _threshold(plan, choice, columns, train)
+    outcome = outcome_of(test, _score(console, indexed, test), amounts_of(test, columns))
+    metrics = measure(outcome, threshold, plan.costs, seed=plan.seed).metrics
+    compared = [i for i in range(columns.n_features) if choice.space.time_in_distance or i != columns.time]
+    slices = measure_slices(outcome, test.equal_rows(train, compared), train.times[-1])
     context_names = tuple(name for name in (plan.time, plan.amount) if name in dataset.feature_names)
-    metrics = measure(outcome, plan.threshold, plan.costs).metrics
-    slices = measure_slices(
-        outcome, test.equal_rows(train, _distance_columns(plan, dataset.feature_names)), train.times[-1]
-    )
     with whole_directory(plan.output) as directory:
         manifest = save_artifact(
             directory,
@@ -108,7 +162,7 @@ def run(plan: Plan) -> int:
             feature_names=dataset.feature_names,
             context_names=context_names,
             reference_context=train.features[:, [dataset.feature_names.index(name) for name in context_names]],
-            training=_summary(plan, dataset, train, test),
+            training=_summary(plan, dataset, train, test) | _choices(choice, found),
             metrics=msgspec.to_builtins(metrics) | msgspec.to_builtins(slices),
         )
         write_whole(directory / PICTURE_FILE, draw_summary(outcome, metrics))
@@ -116,36 +170,88 @@ def run(plan: Plan) -> int:
         figures_table(metrics, f"Trained on {len(train):,} earlier transactions, measured on {len(test):,} later ones")
     )
     console.print(slices.sentence(), soft_wrap=True)
-    console.print(f"Model {manifest.model_version} and its picture are in {plan.output}")
+    if plan.costs is not None:
+        console.print(_threshold_sentence(threshold), soft_wrap=True)
+    console.print(f"Model {manifest.model_version} ({choice.words()}) and its picture are in {plan.output}")
     return 0
 
 
-def make_pipeline(plan: Plan, feature_names: tuple[str, ...]) -> Pipeline:
-    """The unfitted pipeline: scaling, then the neighbours."""
-    columns = _distance_columns(plan, feature_names)
-    if not columns:
-        raise TrainingError("No column is left to measure distances with.")
-    if plan.scaler == "standard":
-        parts = [("standard", StandardScaler(), columns)]
-    else:
-        robust = [i for i in columns if feature_names[i] in (plan.time, plan.amount)]
-        parts = [("robust", RobustScaler(), robust), ("as_is", "passthrough", [i for i in columns if i not in robust])]
-    return Pipeline(
-        [
-            ("scaling", ColumnTransformer(parts)),
-            ("neighbors", KNeighborsClassifier(plan.neighbors, weights=plan.weights, algorithm="brute")),
-        ]
+def columns_of(dataset: Dataset, time: str, amount: str) -> Columns:
+    names = dataset.feature_names
+    return Columns(
+        n_features=len(names),
+        time=names.index(time) if time in names else None,
+        amount=names.index(amount) if amount in names else None,
     )
 
 
-def _distance_columns(plan: Plan, feature_names: tuple[str, ...]) -> list[int]:
-    return [i for i, name in enumerate(feature_names) if plan.time_in_distance or name != plan.time]
+def amounts_of(part: Part, columns: Columns) -> Values | None:
+    return None if columns.amount is None else part.features[:, columns.amount]
 
 
-def _score(plan: Plan, dataset: Dataset, indexed: IndexedPipeline, test: Part) -> Outcome:
-    names = dataset.feature_names
-    amounts = test.features[:, names.index(plan.amount)] if plan.amount in names else None
-    return outcome_of(test, score_rows(NearestNeighbors(indexed).fraud_probability, test.features), amounts)
+def make_pipeline(choice: Choice, columns: Columns, train: Part) -> Pipeline:
+    """The fitted pipeline: scaling, then the neighbours."""
+    scaling = fit_space(choice.space, columns, train.features, train.labels)
+    classifier = KNeighborsClassifier(choice.neighbors, weights=choice.votes, algorithm="brute")
+    classifier.fit(scaling.transform(train.features), train.labels)
+    return Pipeline([*scaling.steps, ("neighbors", classifier)])
+
+
+def _search(plan: Plan, train: Part, columns: Columns) -> Search | None:
+    if plan.search == "none":
+        return None
+    return search(plan.search, folds_of(plan.file, train, plan.folds), columns, plan.wishes)
+
+
+def _chosen(wishes: Wishes) -> Choice:
+    """The defaults, where nothing was wished."""
+    space = DEFAULT_CHOICE.space
+    if wishes.scaler == "classic":
+        space = Space("classic", "none", discriminant=0.0)
+    return Choice(
+        space=wished_space(space, wishes),
+        neighbors=wishes.neighbors or DEFAULT_CHOICE.neighbors,
+        votes=wishes.votes or DEFAULT_CHOICE.votes,
+    )
+
+
+def _check(file: Path, choice: Choice, train: Part, columns: Columns) -> None:
+    if choice.neighbors > train.n_frauds:
+        raise TrainingError(
+            f"{file}: the earlier part has {train.n_frauds:,} frauds, fewer than the {choice.neighbors} neighbours "
+            f"that would vote; choose --neighbors {train.n_frauds} or less, or give more transactions."
+        )
+    if columns.n_features == 1 and columns.time == 0 and not choice.space.time_in_distance:
+        raise TrainingError(
+            f"{file} has no column of numbers beside label and time; add features, or pass --time-in-distance."
+        )
+
+
+def _threshold(plan: Plan, choice: Choice, columns: Columns, train: Part) -> float:
+    """The one that was asked for, or the cheapest of the last fold, or the usual one."""
+    if plan.threshold is not None or plan.costs is None:
+        return plan.threshold or DEFAULT_THRESHOLD
+    fold = folds_of(plan.file, train, plan.folds)[-1]
+    outcome = outcome_of(fold[1], predict_fold(choice, columns, fold), amounts_of(fold[1], columns))
+    return money.cheapest_threshold(outcome, plan.costs)
+
+
+def _score(console: Console, indexed: IndexedPipeline, test: Part) -> Values:
+    """Probabilities as a user's transactions get them; tells how fast, and how many were certified."""
+    neighbors = NearestNeighbors(indexed)
+    methods: Counter[Method] = Counter()
+
+    def probabilities(features: FeatureMatrix) -> Values:
+        votes = neighbors.votes(features)
+        methods.update(votes.methods)
+        return votes.probabilities
+
+    started = time.perf_counter()
+    found = score_rows(probabilities, test.features)
+    rows_per_second = len(test) / (time.perf_counter() - started)
+    certified = methods[Method.CERTIFIED] / len(test)
+    console.print(f"Scored {rows_per_second:,.0f} transactions per second; {certified:.1%} of them were certified.")
+    return found
 
 
 def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str, object]:
@@ -155,17 +261,46 @@ def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str,
         "label": plan.label,
         "time": plan.time,
         "amount": plan.amount,
-        "neighbors": plan.neighbors,
-        "weights": plan.weights,
-        "scaler": plan.scaler,
-        "time_in_distance": plan.time_in_distance,
         "dropped": list(plan.drop),
         "train_rows": len(train),
         "train_frauds": train.n_frauds,
         "train_time_until": float(train.times[-1]),
         "test_rows": len(test),
         "test_frauds": test.n_frauds,
+        "seed": plan.seed,
+        "costs": msgspec.to_builtins(plan.costs),
     }
+
+
+def _choices(choice: Choice, found: Search | None) -> dict[str, object]:
+    return {
+        "neighbors": choice.neighbors,
+        "weights": choice.votes,
+        **msgspec.structs.asdict(choice.space),
+        "search": msgspec.to_builtins(found),
+    }
+
+
+def _search_table(found: Search) -> Table:
+    table = Table(
+        title=f"The best of {len(found.tried):,} models on {len(found.fold_rows)} earlier folds", min_width=70
+    )
+    table.add_column("model")
+    table.add_column("average precision", justify="right")
+    table.add_column("folds", justify="right")
+    for tried in found.tried[:_SHOWN_MODELS]:
+        folds = " ".join(f"{score:.2f}" for score in tried.folds)
+        table.add_row(tried.choice.words(), f"{tried.mean:.3f}", folds)
+    frauds = ", ".join(f"{number:,}" for number in found.fold_frauds)
+    table.caption = f"The folds are measured on {frauds} frauds; differences of a few hundredths are chance."
+    return table
+
+
+def _threshold_sentence(threshold: float) -> str:
+    return (
+        f"The threshold {threshold:.3g} was the cheapest on the last of the earlier folds; scoring uses it when it is "
+        f"set: APP_THRESHOLD={threshold:.3g} and BRIDGE_THRESHOLD={threshold:.3g}."
+    )
 
 
 def _positive(text: str) -> int:
