@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import structlog
 
 from app import __version__
+from app.scoring.prediction import Method
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
 from bridge.codec import Codec, DeadLetter, Record, encode_dead_letter_headers
@@ -39,6 +40,7 @@ class Answer:
     received_at: list[datetime] = field(default_factory=list)
     n_alerts: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
+    methods: Counter[Method] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Answerer:
         transactions = [transaction for _, transaction in readable]
         predictions = self._scorer.score(transactions)
         alerts = self._scorer.alerts(transactions, predictions)
+        answer.methods.update([prediction.method for prediction in predictions])
         scored_at = datetime.now(UTC)
         topics, codec = self._topics, self._codec
         for (record, transaction), prediction, alert in zip(readable, predictions, alerts, strict=True):
@@ -127,6 +130,8 @@ class AnswerThread:
         metrics.consumed.inc(poll.n_records)
         metrics.predictions.inc(poll.n_records - answer.dead_letters.total())
         metrics.alerts.inc(answer.n_alerts)
+        for method, count in answer.methods.items():
+            metrics.found.labels(method).inc(count)
         for reason, count in answer.dead_letters.items():
             metrics.dead_letters.labels(reason).inc(count)
             _log.warning("dead letters", reason=reason, count=count)

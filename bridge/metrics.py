@@ -20,6 +20,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.found = Counter(
+            "bridge_answers_found",
+            "Transactions scored, by how the answer was found; more searches than usual mean that the data drifts",
+            ["method"],
+            registry=self.registry,
+        )
         self.score_seconds = Histogram(
             "bridge_answer_seconds",
             "Time to decode, score and encode one poll",

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from app.api.errors import NotReadyError
 from app.metrics import Metrics
-from app.scoring.prediction import Prediction
+from app.scoring.prediction import Evidence, Prediction
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
 
@@ -27,9 +27,13 @@ class ScoringService:
         """Predictions in the order of the transactions."""
         with self.metrics.score_seconds.time():
             predictions = await anyio.to_thread.run_sync(self.scorer.score, transactions, limiter=self.limiter)
-        self.metrics.scored.inc(len(predictions))
-        self.metrics.frauds.inc(sum(prediction.is_fraud for prediction in predictions))
+        self.metrics.count(predictions)
         return predictions
+
+    async def evidence(self, transaction: Transaction) -> Evidence:
+        """Why a transaction has its probability."""
+        (evidence,) = await anyio.to_thread.run_sync(self.scorer.evidence, [transaction], limiter=self.limiter)
+        return evidence
 
 
 class LifespanState(TypedDict):

@@ -1,6 +1,8 @@
 """The addresses of the service."""
 
-from fastapi import FastAPI
+from typing import Annotated
+
+from fastapi import FastAPI, Query
 from pydantic import BaseModel
 
 from app.api.dependencies import Scoring
@@ -8,22 +10,46 @@ from app.api.errors import problem_responses
 from app.api.json_route import JsonRoute
 from app.api.schemas import (
     BatchAnswer,
+    EvidencedAnswer,
+    ExplanationAnswer,
     HealthAnswer,
     ModelAnswer,
     PredictionAnswer,
     RequestModels,
+    prediction_fields,
+    to_evidence_answer,
     to_transaction,
 )
+from app.scoring.evidence import in_words
 from app.scoring.prediction import Prediction
+
+_WithEvidence = Annotated[bool, Query(description="Add why the transaction has its probability; costs a search")]
 
 
 def install_routes(app: FastAPI, models: RequestModels) -> None:
     """Add the addresses to the application itself: a router that is included costs every request a second search."""
 
-    async def score(transaction: BaseModel, scoring: Scoring) -> PredictionAnswer:
+    async def score(
+        transaction: BaseModel, scoring: Scoring, *, evidence: _WithEvidence = False
+    ) -> PredictionAnswer | EvidencedAnswer:
         """Score one transaction."""
-        (prediction,) = await scoring.score([to_transaction(transaction, models.feature_fields)])
-        return _answer(prediction)
+        asked = to_transaction(transaction, models.feature_fields)
+        (prediction,) = await scoring.score([asked])
+        if not evidence:
+            return _answer(prediction)
+        proof = to_evidence_answer(await scoring.evidence(asked))
+        return EvidencedAnswer(**prediction_fields(prediction), evidence=proof)
+
+    async def explain(transaction: BaseModel, scoring: Scoring) -> ExplanationAnswer:
+        """Score one transaction and say why: the neighbours that voted, and what brings the nearest frauds near."""
+        asked = to_transaction(transaction, models.feature_fields)
+        (prediction,) = await scoring.score([asked])
+        evidence = await scoring.evidence(asked)
+        return ExplanationAnswer(
+            **prediction_fields(prediction),
+            evidence=to_evidence_answer(evidence),
+            words=in_words(prediction, evidence),
+        )
 
     async def score_batch(batch: BaseModel, scoring: Scoring) -> BatchAnswer:
         """Score up to a thousand transactions at once; the answers come in their order."""
@@ -33,9 +59,10 @@ def install_routes(app: FastAPI, models: RequestModels) -> None:
 
     # The models are made from the artifact, so the routes learn of them only now.
     score.__annotations__["transaction"] = models.transaction
+    explain.__annotations__["transaction"] = models.transaction
     score_batch.__annotations__["batch"] = models.batch
     refusals = problem_responses(413, 415, 422, 500, 503)
-    for path, endpoint in (("/score", score), ("/score/batch", score_batch)):
+    for path, endpoint in (("/score", score), ("/explain", explain), ("/score/batch", score_batch)):
         app.router.add_api_route(
             path, endpoint, methods=["POST"], tags=["scoring"], responses=refusals, route_class_override=JsonRoute
         )
@@ -68,10 +95,4 @@ async def ready(_: Scoring) -> HealthAnswer:
 
 
 def _answer(prediction: Prediction) -> PredictionAnswer:
-    return PredictionAnswer.model_construct(
-        transaction_id=prediction.transaction_id,
-        fraud_probability=prediction.fraud_probability,
-        is_fraud=prediction.is_fraud,
-        threshold=prediction.threshold,
-        model_version=prediction.model_version,
-    )
+    return PredictionAnswer.model_construct(**prediction_fields(prediction))

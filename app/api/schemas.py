@@ -4,9 +4,11 @@ import uuid
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
 from app.scoring.artifact import Manifest
+from app.scoring.prediction import Evidence, Method, Prediction
 from app.scoring.transaction import Transaction
 
 _Feature = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -21,6 +23,54 @@ class PredictionAnswer(BaseModel):
     is_fraud: bool = Field(description="Whether the probability reaches the threshold")
     threshold: float
     model_version: str
+    method: Method = Field(description="How the answer was found; all ways are exact, and what differs is the cost")
+
+
+class NeighborAnswer(BaseModel):
+    """One of the k known transactions nearest to the one that was scored."""
+
+    reference_id: int = Field(description="Its row in the training part, counted from 0")
+    distance: float = Field(description="Euclidean, between the scaled features")
+    is_fraud: bool
+    context: dict[str, float] = Field(description="Its time and amount")
+
+
+class FeatureComparisonAnswer(BaseModel):
+    """One feature beside that of a known fraud, both scaled."""
+
+    feature: str
+    transaction: float = Field(description="Of the transaction that was scored")
+    fraud: float = Field(description="Of the known fraud")
+    usual: float = Field(description="The mean of the known legitimate transactions")
+    share: float = Field(description="How much of the nearness, or of the farness, is this feature's", ge=0, le=1)
+
+
+class NearFraudAnswer(BaseModel):
+    """One of the nearest known frauds, and why it is as near and as far as it is."""
+
+    reference_id: int
+    distance: float
+    near: list[FeatureComparisonAnswer] = Field(description="What brings it near, the strongest first")
+    far: list[FeatureComparisonAnswer] = Field(description="What keeps it away, the strongest first")
+
+
+class EvidenceAnswer(BaseModel):
+    """Why a transaction has its probability."""
+
+    neighbors: list[NeighborAnswer] = Field(description="Those that voted, nearest first")
+    nearest_frauds: list[NearFraudAnswer] = Field(description="The nearest known frauds, whether they voted or not")
+
+
+class EvidencedAnswer(PredictionAnswer):
+    """The answer to one transaction, with its evidence."""
+
+    evidence: EvidenceAnswer
+
+
+class ExplanationAnswer(EvidencedAnswer):
+    """The answer to one transaction, with its evidence in numbers and in words."""
+
+    words: list[str] = Field(description="The same as sentences")
 
 
 class BatchAnswer(BaseModel):
@@ -89,6 +139,22 @@ def to_transaction(message: BaseModel, feature_fields: tuple[str, ...]) -> Trans
         values["timestamp_received"],
         None if card_id is None else str(card_id),
     )
+
+
+def prediction_fields(prediction: Prediction) -> dict[str, Any]:
+    """The fields of a `PredictionAnswer`."""
+    return {
+        "transaction_id": prediction.transaction_id,
+        "fraud_probability": prediction.fraud_probability,
+        "is_fraud": prediction.is_fraud,
+        "threshold": prediction.threshold,
+        "model_version": prediction.model_version,
+        "method": prediction.method,
+    }
+
+
+def to_evidence_answer(evidence: Evidence) -> EvidenceAnswer:
+    return EvidenceAnswer.model_validate(msgspec.to_builtins(evidence))
 
 
 def example_transaction(manifest: Manifest) -> dict[str, Any]:

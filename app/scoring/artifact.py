@@ -279,5 +279,11 @@ def _verify_schema(directory: Path, manifest: Manifest, pipeline: Any) -> None:
         raise ArtifactSchemaError(
             f"The model in {directory} was trained on other features than its manifest names; train again.",
         )
+    classifier = pipeline[-1]
+    if classifier.weights not in ("uniform", "distance") or classifier.effective_metric_ != "euclidean":
+        raise ArtifactSchemaError(
+            f"The model in {directory} weighs votes or measures distances in a way that is not supported; train with "
+            "uniform or distance weights and the Euclidean distance.",
+        )
     if list(pipeline.classes_) != [0, 1]:
         raise ArtifactSchemaError(f"The model in {directory} does not know exactly the classes 0 and 1.")

@@ -114,7 +114,11 @@ def _fraud_in_words(fraud: NearFraud) -> str:
 
 def _several(comparisons: Sequence[FeatureComparison]) -> str:
     return ", ".join(
-        f"{comparison.feature} {comparison.transaction:.2f} (the fraud {comparison.fraud:.2f}, usually "
-        f"{comparison.usual:.2f})"
+        f"{comparison.feature} {_short(comparison.transaction)} (the fraud {_short(comparison.fraud)}, usually "
+        f"{_short(comparison.usual)})"
         for comparison in comparisons
     )
+
+
+def _short(number: float) -> str:
+    return f"{round(number, 2) + 0.0:.2f}"  # no negative zero

@@ -218,6 +218,8 @@ def test_the_httpx_lines_give_the_same_answer(address: str) -> None:
 
     ended = subprocess.run([sys.executable, "-c", _pasted(block, address)], capture_output=True, text=True, check=True)
 
-    one, batch = map(json.loads, ended.stdout.splitlines())
+    *answers, verdict, voters, fraud = ended.stdout.splitlines()
+    one, batch = map(json.loads, answers)
+    assert f"{verdict}\n{voters}\n{fraud}" in [block.strip() for block in _blocks("text")]
     assert one == _answer_in_readme()
     assert batch == {"predictions": [_answer_in_readme()] * 2}

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 from hypothesis import given, settings
@@ -51,6 +52,29 @@ def test_a_request_with_a_query_has_the_same_answer(client: httpx.Client) -> Non
     body = {"transaction_id": "t", "card_id": 7, "timestamp_received": "2026-01-01T00:00:00Z", **LEGITIMATE}
 
     assert client.post("/score?trace=1", json=body).content == client.post("/score", json=body).content
+
+
+def test_an_answer_says_how_it_was_found(client: httpx.Client) -> None:
+    assert client.post("/score", json=FRAUD).json()["method"] in {"certified", "searched", "full"}
+
+
+def test_evidence_comes_on_request(client: httpx.Client, artifact: Path) -> None:
+    transaction = Transaction("t-1", tuple(FRAUD[name] for name in FEATURE_NAMES))
+    (expected,) = Scorer(load_artifact(artifact)).evidence([transaction])
+
+    answer = client.post("/score?evidence=true", json={"transaction_id": "t-1", **FRAUD}).json()
+
+    assert answer.pop("evidence") == msgspec.json.decode(msgspec.json.encode(expected))
+    assert answer == client.post("/score", json={"transaction_id": "t-1", **FRAUD}).json()
+
+
+def test_an_explanation_is_the_evidence_with_words(client: httpx.Client) -> None:
+    message = {"transaction_id": "t-1", **FRAUD}
+
+    answer = client.post("/explain", json=message).json()
+
+    assert answer.pop("words")[0] == "The fraud probability 1.000 reaches the threshold 0.8."
+    assert answer == client.post("/score?evidence=true", json=message).json()
 
 
 def test_a_missing_id_is_made(client: httpx.Client) -> None:
@@ -180,6 +204,16 @@ def _value(metrics: str, name: str) -> float:
     return float(line.split()[1])
 
 
+def test_metrics_count_how_answers_were_found(client: httpx.Client) -> None:
+    name = 'app_answers_found_total{method="searched"}'
+    before = client.get("/metrics").text
+    answer = client.post("/score", json=FRAUD).json()
+    after = client.get("/metrics").text
+
+    assert answer["method"] == "searched"
+    assert _value(after, name) - _value(before, name) == 1
+
+
 def test_requests_are_measured_by_address(client: httpx.Client) -> None:
     client.post("/score", json=LEGITIMATE)
 
@@ -193,7 +227,9 @@ def test_the_document_has_the_artifacts_features(client: httpx.Client) -> None:
     assert set(schema["required"]) == set(FEATURE_NAMES)
 
 
-@pytest.mark.parametrize(("path", "name"), [("/score", "Transaction"), ("/score/batch", "Batch")])
+@pytest.mark.parametrize(
+    ("path", "name"), [("/score", "Transaction"), ("/explain", "Transaction"), ("/score/batch", "Batch")]
+)
 def test_the_documents_examples_work_when_pasted(client: httpx.Client, path: str, name: str) -> None:
     (example,) = client.get("/openapi.json").json()["components"]["schemas"][name]["examples"]
 

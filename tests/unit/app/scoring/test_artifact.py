@@ -331,6 +331,17 @@ def test_features_that_the_model_was_not_trained_on_are_refused(copy: Path, name
         load_artifact(copy)
 
 
+@pytest.mark.parametrize("changes", [{"metric": "manhattan"}, {"weights": np.reciprocal}, {"p": 1}])
+def test_another_distance_or_another_weight_is_refused(copy: Path, changes: dict[str, Any]) -> None:
+    pipeline = _pipeline(copy)
+    classifier = pipeline[-1].set_params(**changes)
+    classifier.fit(classifier._fit_X, classifier._y)
+    _replace_model(copy, _dumped(pipeline))
+
+    with pytest.raises(ArtifactSchemaError, match="Euclidean"):
+        load_artifact(copy)
+
+
 def test_other_classes_than_0_and_1_are_refused(copy: Path) -> None:
     pipeline = _pipeline(copy)
     pipeline[-1].classes_ = np.array([0, 2])
