@@ -24,8 +24,9 @@ from app.api.request_metrics import RequestMetrics
 from app.api.routes import install_routes
 from app.api.schemas import request_models
 from app.metrics import Metrics
-from app.scoring.artifact import Manifest, load_artifact, read_manifest
+from app.scoring.artifact import load_artifact
 from app.scoring.errors import ArtifactError
+from app.scoring.manifest import Manifest, read_manifest
 from app.scoring.scorer import Scorer
 from app.settings import Settings
 

@@ -2,16 +2,15 @@
 
 import argparse
 import asyncio
+import importlib
 import sys
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from app import logs
 from app.scoring.errors import ArtifactError
-from bridge import alerts, dead_letters, main, produce, prove, rescore
 from bridge.errors import BridgeError
 from bridge.settings import Settings
 
@@ -24,7 +23,8 @@ def run_command(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 when done, 1 when the world is broken, 2 for wrong usage, 130 when interrupted.
     """
-    parsed = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parsed = _parser(words[0] if words else "").parse_args(words)
     try:
         settings = Settings()
         # Some commands speak to people in sentences; what they do on the way is no news.
@@ -46,32 +46,53 @@ def run_command(arguments: list[str] | None = None) -> int:
         return _EXIT_CODE_INTERRUPTED
 
 
+# Each command imports what it needs and nothing else: the libraries of the model take a second, those of the pictures
+# and of the embedded broker are in extras.
+
+
 def _command(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
-    if parsed.command == "produce":
-        plan = produce.Plan(
-            file=parsed.csv,
-            rate_per_second=parsed.rate,
-            limit=parsed.limit,
-            repeats=parsed.loop,
-            is_strict=parsed.strict,
-            label=parsed.label,
-        )
-        return produce.run(settings, plan)
-    more = {
+    start = {
+        "run": _run,
+        "produce": _produce,
+        "alerts": _alerts,
         "dead-letters": _dead_letters,
-        "demo": _demo,
         "report": _report,
-        "prove": _look_back,
-        "rescore": _look_back,
-    }
-    if parsed.command in more:
-        return more[parsed.command](settings, parsed)
-    if parsed.command == "alerts":
-        return _finished(alerts.run(settings))
+        "prove": _prove,
+        "rescore": _rescore,
+        "demo": _demo,
+    }[parsed.command]
+    return start(settings, parsed)
+
+
+def _run(settings: Settings, _: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import main  # noqa: PLC0415 - see above
+
     return _finished(main.run(settings))
 
 
+def _produce(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import produce  # noqa: PLC0415 - see above
+
+    plan = produce.Plan(
+        file=parsed.csv,
+        rate_per_second=parsed.rate,
+        limit=parsed.limit,
+        repeats=parsed.loop,
+        is_strict=parsed.strict,
+        label=parsed.label,
+    )
+    return produce.run(settings, plan)
+
+
+def _alerts(settings: Settings, _: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import alerts  # noqa: PLC0415 - see above
+
+    return _finished(alerts.run(settings))
+
+
 def _dead_letters(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import dead_letters  # noqa: PLC0415 - see above
+
     selection = dead_letters.Selection(
         reasons=frozenset(parsed.reason), sources=frozenset(parsed.source), of_alerts=parsed.alerts
     )
@@ -81,7 +102,7 @@ def _dead_letters(settings: Settings, parsed: argparse.Namespace) -> Coroutine[A
 
 
 def _demo(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
-    from bridge import demo  # noqa: PLC0415 - its libraries are in the extra `demo`
+    from bridge import demo  # noqa: PLC0415 - see above
 
     plan = demo.Plan(
         file=parsed.csv,
@@ -94,14 +115,20 @@ def _demo(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any,
 
 
 def _report(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
-    from bridge import report  # noqa: PLC0415 - its libraries are in the extra `train`
+    from bridge import report  # noqa: PLC0415 - see above
 
     return report.run(settings, report.Plan(output=parsed.output, labels=parsed.labels, label=parsed.label))
 
 
-def _look_back(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
-    if parsed.command == "prove":
-        return prove.run(settings, prove.plan_of(parsed))
+def _prove(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import prove  # noqa: PLC0415 - see above
+
+    return prove.run(settings, prove.plan_of(parsed))
+
+
+def _rescore(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import rescore  # noqa: PLC0415 - see above
+
     return rescore.run(settings, rescore.plan_of(parsed))
 
 
@@ -110,39 +137,26 @@ async def _finished(command: Coroutine[Any, Any, None]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bridge",
         description="Scores card transactions for fraud while they stream through Apache Kafka.",
         epilog="Everything else is a setting: environment variables BRIDGE_…, or lines of a file .env; see README.md.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", help="score the transactions topic until SIGTERM or Ctrl+C")
-    produce_parser = commands.add_parser("produce", help="stream the rows of a CSV file to the transactions topic")
-    produce.add_arguments(produce_parser)
-    commands.add_parser("alerts", help="log every alert, and post it to a webhook where one is set")
-    letters_parser = commands.add_parser("dead-letters", help="list what could not be read, or send it again")
-    dead_letters.add_arguments(letters_parser)
-    report_parser = commands.add_parser("report", help="sums, latency and pictures of what stands in the topics")
-    report_parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the pictures (report)")
-    report_parser.add_argument("--labels", type=Path, metavar="CSV", help="the file that was streamed, for its labels")
-    report_parser.add_argument("--label", default="Class", metavar="COLUMN", help="its label column (Class)")
-    prove.add_arguments(
-        commands.add_parser("prove", help="was every transaction answered once, in order, with what the model says?")
-    )
-    rescore.add_arguments(
-        commands.add_parser("rescore", help="score a range again into another topic, and tell what is different")
-    )
-    demo_parser = commands.add_parser("demo", help="everything on this machine: broker, stream, alerts, summary")
-    demo_parser.add_argument("--csv", type=Path, default=Path("data/sample_transactions.csv"), help="what to stream")
-    demo_parser.add_argument(
-        "--rate", type=produce.positive, default=500.0, metavar="N", help="transactions a second (500)"
-    )
-    demo_parser.add_argument(
-        "--limit", type=produce.count, default=0, metavar="N", help="stop after N transactions (all)"
-    )
-    demo_parser.add_argument("--output", type=Path, default=Path("demo-output"), help="pictures and logs (demo-output)")
-    demo_parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl+C")
+    for name, summary in (
+        ("run", "score the transactions topic until SIGTERM or Ctrl+C"),
+        ("produce", "stream the rows of a CSV file to the transactions topic"),
+        ("alerts", "log every alert, and post it to a webhook where one is set"),
+        ("dead-letters", "list what could not be read, or send it again"),
+        ("report", "sums, latency and pictures of what stands in the topics"),
+        ("prove", "was every transaction answered once, in order, with what the model says?"),
+        ("rescore", "score a range again into another topic, and tell what is different"),
+        ("demo", "everything on this machine: broker, stream, alerts, summary"),
+    ):
+        command = commands.add_parser(name, help=summary)
+        if name == wanted and name not in ("run", "alerts"):
+            importlib.import_module(f"bridge.{name.replace('-', '_')}").add_arguments(command)
     return parser
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
-from app.scoring.artifact import Manifest
+from app.scoring.manifest import Manifest
 from app.scoring.prediction import Alert, Evidence, Method, Prediction, Severity
 from app.scoring.transaction import Transaction
 

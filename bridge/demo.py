@@ -5,6 +5,7 @@ alert consumer are started; the sample streams through them; then the sums are c
 own broker the topics get names of their own and are deleted at the end.
 """
 
+import argparse
 import asyncio
 import contextlib
 import secrets
@@ -23,7 +24,7 @@ from bridge.connection import connection_arguments, producing
 from bridge.embedded import embedded_broker, free_port
 from bridge.pictures import draw_stream
 from bridge.processes import LogTail, ProcessError, Processes
-from bridge.produce import count_rows
+from bridge.produce import count, count_rows, positive
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
 from bridge.stream import StreamReader, frauds_by_label, reading
@@ -68,6 +69,14 @@ class Plan:
     limit: int
     output: Path
     keeps_running: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--csv", type=Path, default=Path("data/sample_transactions.csv"), help="what to stream")
+    parser.add_argument("--rate", type=positive, default=500.0, metavar="N", help="transactions a second (500)")
+    parser.add_argument("--limit", type=count, default=0, metavar="N", help="stop after N transactions (all)")
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="pictures and logs (demo-output)")
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl+C")
 
 
 async def run(settings: Settings, plan: Plan) -> int:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from app.scoring.artifact import read_manifest
+from app.scoring.manifest import read_manifest
 from bridge.connection import producing
 from bridge.errors import DeliveryError, TransactionsFileError
 from bridge.settings import Settings

@@ -1,5 +1,6 @@
 """`python -m bridge report`: sums, latency and pictures of what stands in the topics."""
 
+import argparse
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,12 @@ class Plan:
     output: Path
     labels: Path | None
     label: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, default=Path("report"), help="directory of the pictures (report)")
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="the file that was streamed, for its labels")
+    parser.add_argument("--label", default="Class", metavar="COLUMN", help="its label column (Class)")
 
 
 async def run(settings: Settings, plan: Plan) -> int:

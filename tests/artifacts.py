@@ -8,7 +8,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.scoring.artifact import Manifest, save_artifact
+from app.scoring.artifact import save_artifact
+from app.scoring.manifest import Manifest
 from app.scoring.neighbors import index_pipeline
 
 FEATURE_NAMES = ("Time", "V1", "V2", "Amount")

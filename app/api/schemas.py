@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
-from app.scoring.artifact import Manifest
+from app.scoring.manifest import Manifest
 from app.scoring.prediction import Evidence, Method, Prediction
 from app.scoring.transaction import Transaction
 

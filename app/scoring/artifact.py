@@ -26,53 +26,24 @@ from sklearn.pipeline import Pipeline
 
 from app.scoring.errors import (
     ArtifactChangedError,
-    ArtifactMissingError,
     ArtifactNotPinnedError,
     ArtifactSchemaError,
     ArtifactUnreadableError,
     ArtifactVersionError,
-    ManifestInvalidError,
 )
 from app.scoring.index import NeighborIndex
+from app.scoring.manifest import FORMAT_VERSION, MANIFEST_FILE, Manifest, read_file, read_manifest
 from app.scoring.neighbors import IndexedPipeline
-from app.scoring.transaction import RESERVED_NAMES, FeatureMatrix
+from app.scoring.transaction import FeatureMatrix
 
-FORMAT_VERSION = 2
 MODEL_FILE = "model.joblib"
 NEIGHBORS_FILE = "neighbors.npz"
-MANIFEST_FILE = "manifest.json"
 
 # Inside the digested file, so that a changed manifest can neither rename features nor bring other arrays.
 _FEATURES_ATTRIBUTE = "neighborwatch_feature_names_"
 _NEIGHBORS_ATTRIBUTE = "neighborwatch_neighbors_sha256_"
 
 _COMPRESSED_UP_TO_BYTES = 32_000_000  # the default artifact becomes small enough; a large one loads in time
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an artifact says of itself.
-
-    Attributes:
-        format_version: the version of this format.
-        model_version: the first 12 digits of the sha256 of the model file.
-        feature_names: the features of a transaction, in the order of training.
-        context_names: those features that people want to read beside a prediction: the time and the amount.
-        scikit_learn_version: of the process that trained it.
-        numpy_version: of the process that trained it.
-        sha256: of the model file, in hexadecimal digits.
-        training: how it was trained; for people.
-        metrics: what was measured on transactions later than those it was trained on; for people.
-    """
-
-    format_version: int
-    model_version: str
-    feature_names: tuple[str, ...]
-    context_names: tuple[str, ...]
-    scikit_learn_version: str
-    numpy_version: str
-    sha256: str
-    training: dict[str, Any]
-    metrics: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -161,12 +132,12 @@ def load_artifact(directory: Path, pinned_sha256: str | None = None) -> Artifact
         ArtifactError: one of its subclasses for each way to be wrong, with one sentence that says what to do.
     """
     manifest = read_manifest(directory)
-    model = _read(directory / MODEL_FILE)
+    model = read_file(directory / MODEL_FILE)
     _verify_digest(directory, manifest, hashlib.sha256(model).hexdigest(), pinned_sha256)
     _verify_versions(directory, manifest)
     pipeline = _unpickle(directory, model)
     _verify_schema(directory, manifest, pipeline)
-    neighbors = _read(directory / NEIGHBORS_FILE)
+    neighbors = read_file(directory / NEIGHBORS_FILE)
     if hashlib.sha256(neighbors).hexdigest() != getattr(pipeline, _NEIGHBORS_ATTRIBUTE, None):
         raise ArtifactChangedError(
             f"{directory / NEIGHBORS_FILE} is not the file that the model was saved with, so it was not loaded; "
@@ -190,40 +161,6 @@ def _replace(path: Path, content: bytes) -> None:
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_bytes(content)
     unfinished.replace(path)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactMissingError(
-            f"The artifact's file {path} cannot be read ({error.strerror}); train a model with `python -m app train`, "
-            "or point the artifact setting at a directory that has one.",
-        ) from error
-
-
-def read_manifest(directory: Path) -> Manifest:
-    """The manifest alone, for those who need the names of the features and not the model.
-
-    Raises:
-        ArtifactMissingError: there is none.
-        ManifestInvalidError: it is no manifest of a known format.
-    """
-    path = directory / MANIFEST_FILE
-    try:
-        manifest = msgspec.json.decode(_read(path), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ManifestInvalidError(f"{path} is not a manifest of Neighborwatch: {error}.") from error
-    if manifest.format_version != FORMAT_VERSION:
-        raise ManifestInvalidError(
-            f"{path} has format version {manifest.format_version}; this Neighborwatch reads {FORMAT_VERSION}.",
-        )
-    names = manifest.feature_names
-    if not names or len(set(names)) != len(names) or RESERVED_NAMES & set(names):
-        raise ManifestInvalidError(f"{path} names no features, one of them twice, or one with a reserved name.")
-    if not set(manifest.context_names) <= set(names):
-        raise ManifestInvalidError(f"{path} names a context feature that is none of its features.")
-    return manifest
 
 
 def _verify_digest(directory: Path, manifest: Manifest, digest: str, pinned_sha256: str | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from app.scoring.artifact import Manifest
+from app.scoring.manifest import Manifest
 from app.training.answer import (
     ACCURACY_SAYS_NOTHING,
     FIGURES,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.scoring.artifact import MANIFEST_FILE
+from app.scoring.manifest import MANIFEST_FILE
 from app.training.errors import TrainingError
 
 

@@ -19,7 +19,7 @@ import app.__main__
 import app.settings
 import bridge.__main__
 import bridge.settings
-from app.scoring.artifact import read_manifest
+from app.scoring.manifest import read_manifest
 from bridge.codec import Reason
 from tests.integration.process import Process
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scoring.artifact import Manifest, load_artifact
+from app.scoring.artifact import load_artifact
+from app.scoring.manifest import Manifest
 from app.scoring.prediction import Alert, Evidence, Method, Neighbor, Prediction, Severity
 from app.scoring.transaction import Transaction
 from bridge.codec import (

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.scoring.artifact import MANIFEST_FILE, MODEL_FILE, Manifest, load_artifact, read_manifest, save_artifact
+from app.scoring.artifact import MODEL_FILE, load_artifact, save_artifact
 from app.scoring.errors import (
     ArtifactChangedError,
     ArtifactError,
@@ -31,6 +31,7 @@ from app.scoring.errors import (
     ArtifactVersionError,
     ManifestInvalidError,
 )
+from app.scoring.manifest import MANIFEST_FILE, Manifest, read_manifest
 from app.scoring.neighbors import IndexedPipeline
 from tests.artifacts import FEATURE_NAMES
 
