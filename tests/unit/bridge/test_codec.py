@@ -2,7 +2,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -26,6 +26,9 @@ from tests.artifacts import FEATURE_NAMES, LEGITIMATE
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAX_RECORD_BYTES = 10_000
+
+# Offsets and not places: Python calls no two times equal of which one is in the hour that a place has twice.
+_ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
 @dataclass
@@ -173,7 +176,7 @@ def test_every_finite_number_comes_through_to_the_last_bit(codec: Codec, feature
 @given(
     transaction_id=st.text(min_size=1, max_size=256),
     card_id=st.text(min_size=1, max_size=256),
-    instant=st.datetimes(min_value=datetime(1970, 1, 2), timezones=st.timezones()),  # noqa: DTZ001 - given above
+    instant=st.datetimes(min_value=datetime(1970, 1, 2), timezones=_ZONES),  # noqa: DTZ001 - given above
 )
 def test_ids_and_times_come_through(codec: Codec, transaction_id: str, card_id: str, instant: datetime) -> None:
     value = _json(
