@@ -34,7 +34,7 @@ def install_routes(app: FastAPI, models: RequestModels) -> None:
     ) -> PredictionAnswer | EvidencedAnswer:
         """Score one transaction."""
         asked = to_transaction(transaction, models.feature_fields)
-        (prediction,) = await scoring.score([asked])
+        prediction = await scoring.score_one(asked)
         if not evidence:
             return _answer(prediction)
         proof = to_evidence_answer(await scoring.evidence(asked))
@@ -43,7 +43,7 @@ def install_routes(app: FastAPI, models: RequestModels) -> None:
     async def explain(transaction: BaseModel, scoring: Scoring) -> ExplanationAnswer:
         """Score one transaction and say why: the neighbours that voted, and what brings the nearest frauds near."""
         asked = to_transaction(transaction, models.feature_fields)
-        (prediction,) = await scoring.score([asked])
+        prediction = await scoring.score_one(asked)
         evidence = await scoring.evidence(asked)
         return ExplanationAnswer(
             **prediction_fields(prediction),

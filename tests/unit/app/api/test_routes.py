@@ -275,12 +275,27 @@ async def test_others_are_answered_while_a_score_is_computed(application: FastAP
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
             anyio.create_task_group() as group,
         ):
-            group.start_soon(lambda: client.post("/score", json=LEGITIMATE))
+            group.start_soon(lambda: client.post("/score", json=FRAUD))
             await anyio.to_thread.run_sync(scorer.started.wait, 60)
 
             assert (await client.get("/health/live")).status_code == 200
 
             scorer.released.set()
+
+
+async def test_what_takes_no_search_is_answered_without_a_thread(application: FastAPI) -> None:
+    artifact = load_artifact(Path("model_artifacts/default"))
+    features = dict.fromkeys(artifact.manifest.feature_names, 0.0)
+    async with application.router.lifespan_context(application) as state:
+        assert state is not None
+        no_threads = anyio.CapacityLimiter(1)
+        no_threads.acquire_on_behalf_of_nowait("nobody")
+        scoring = ScoringService(Scorer(artifact), state["scoring"].metrics, no_threads)
+        transaction = Transaction("t", tuple(features.values()))
+
+        prediction = await scoring.score_one(transaction)
+
+        assert [prediction] == scoring.scorer.score([transaction])
 
 
 def _with_state(application: FastAPI, scoring: ScoringService) -> Any:

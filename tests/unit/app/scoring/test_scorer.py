@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.scoring.artifact import Artifact, load_artifact
 from app.scoring.errors import TransactionError
-from app.scoring.prediction import Severity
+from app.scoring.prediction import Method, Severity
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
 from tests.artifacts import FEATURE_NAMES, FRAUD, LEGITIMATE
@@ -151,3 +151,18 @@ def test_the_features_of_the_distance_are_the_pipelines_own(loaded: Artifact, sc
     expected = loaded.pipeline[:-1].transform(np.array([[7.0, 1.0, -2.0, 31.5]]))[0]
     assert list(scaled) == ["V1", "V2", "Amount"]
     assert list(scaled.values()) == pytest.approx(expected.tolist())
+
+
+def test_what_takes_no_search_has_the_same_prediction() -> None:
+    scorer = Scorer(load_artifact(Path("model_artifacts/default")))
+    generator = np.random.default_rng(3)
+    rows = generator.normal(0, 2, size=(200, len(scorer.manifest.feature_names)))
+    transactions = _batch([tuple(row) for row in rows.tolist()])
+
+    at_once = [scorer.score_if_certified(transaction) for transaction in transactions]
+
+    predictions = scorer.score(transactions)
+    assert [now or later for now, later in zip(at_once, predictions, strict=True)] == predictions
+    assert [now is not None for now in at_once] == [prediction.method is Method.CERTIFIED for prediction in predictions]
+    assert any(at_once)
+    assert not all(at_once)
