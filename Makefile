@@ -6,12 +6,12 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-CODE := app bridge chaos tests
+CODE := app bridge benchmarks chaos tests
 
-.PHONY: help install demo pictures test chaos lint format artifact clean
+.PHONY: help install demo pictures test chaos bench bench-quick lint format artifact clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed-test ## Make .venv with everything: to run, to train, to test
 	@echo "Ready: try $(BIN)/python -m app --help and $(BIN)/python -m bridge --help"
@@ -28,6 +28,13 @@ test: $(VENV)/.installed-test lint ## Linters, types, floors, unit tests, integr
 chaos: $(VENV)/.installed-test ## Break bridges, brokers and connections under load and audit what is left (35 minutes; SCENARIO=… plays one)
 	$(BIN)/python -m chaos $(SCENARIO)
 	$(BIN)/python -m chaos --document
+
+bench: $(VENV)/.installed-test ## Measure everything beside its peers and rewrite the README's table (about half an hour)
+	$(BIN)/python -m benchmarks all
+	$(BIN)/python -m benchmarks table
+
+bench-quick: $(VENV)/.installed-test ## A first look at the same figures, in under five minutes
+	$(BIN)/python -m benchmarks all --quick
 
 lint: $(VENV)/.installed-test ## Style, types and the floors of the house
 	$(BIN)/ruff format --check $(CODE)

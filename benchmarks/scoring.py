@@ -1,0 +1,194 @@
+"""Scoring alone: time a row in batches of several sizes, ours beside exact searches that do the same, and growth."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.training.dataset import read_dataset
+from app.training.synthetic import Plan, synthesize
+from benchmarks.environments import PeerMissingError, python_of, versions_of
+from benchmarks.figures import Ratio, Recorder, Result
+from benchmarks.machine import commit, machine, now, versions
+from benchmarks.progress import rounds, tell
+from benchmarks.worker import Worker, WorkerError
+from benchmarks.workload import LABEL, TIME, Workload, prepare, run_app, save_arrays
+
+OURS, BRUTE, TREE, FLAT = "Neighborwatch", "scikit-learn brute", "scikit-learn kd_tree", "faiss flat"
+BATCHES = (1, 32, 512, 2_048)
+_LATER_ROWS_OF_GROWTH = 4_000
+
+
+@dataclass(frozen=True)
+class Plans:
+    """How much is measured: rounds, rows by contestant and batch (slow ones on a sample), sizes of the growth."""
+
+    rounds: int
+    rows: dict[str, dict[int, int]]
+    sizes: tuple[int, ...]
+
+
+_FULL = Plans(
+    rounds=5,
+    rows={
+        OURS: {1: 4_000, 32: 16_384, 512: 0, 2_048: 0},  # 0: all rows of the later part
+        BRUTE: {1: 150, 32: 1_024, 512: 4_096, 2_048: 4_096},
+        TREE: {1: 50, 512: 512},  # a tree asks row by row, so that the batch changes nothing
+        FLAT: {1: 300, 32: 1_024, 512: 2_048, 2_048: 2_048},
+    },
+    sizes=(10_000, 100_000, 1_000_000),
+)
+_QUICK = Plans(
+    rounds=3,
+    rows={
+        OURS: {1: 500, 32: 2_048, 512: 8_192, 2_048: 8_192},
+        BRUTE: {1: 30, 32: 128, 512: 512, 2_048: 2_048},
+        FLAT: {1: 30, 32: 128, 512: 512, 2_048: 2_048},
+    },
+    sizes=(10_000, 100_000),
+)
+
+
+def run(work: Path, *, is_quick: bool) -> Result:
+    plans = _QUICK if is_quick else _FULL
+    tell("scoring: preparing the model and the transactions")
+    workload = prepare(work)
+    recorder = Recorder()
+    contestants = _contestants(workload, plans, recorder, work)
+    contestants |= _growth(plans, recorder, work)
+    return Result(
+        benchmark="scoring",
+        made_at=now(),
+        commit=commit(),
+        is_quick=is_quick,
+        machine=machine(),
+        data_set=workload.data_set,
+        contestants=contestants,
+        figures=recorder.figures(),
+        ratios=_ratios(recorder, plans),
+        notes=recorder.notes,
+    )
+
+
+def _contestants(workload: Workload, plans: Plans, recorder: Recorder, work: Path) -> dict[str, dict[str, object]]:
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for name, command in _commands(workload.artifact, workload.arrays, recorder.notes):
+            if name not in plans.rows:
+                continue
+            tell(f"scoring: starting {name}")
+            try:
+                workers[name] = stack.enter_context(Worker(name, *command))
+            except WorkerError as error:
+                recorder.notes.append(f"Not measured: {error}")
+        for number in rounds(plans.rounds, "scoring"):
+            for name, worker in workers.items():
+                for batch, rows in plans.rows[name].items():
+                    save = work / f"{name}.npy" if number == 0 and batch == max(plans.rows[name]) else None
+                    microseconds = worker.microseconds_a_row(batch, rows or len(workload.later.labels), save)
+                    recorder.add(f"batch {batch:,}", name, microseconds, "us a row")
+        _compare_answers(list(workers), work, recorder.notes)
+        packages = ("numpy", "scikit-learn")
+        own = {name: versions(*packages) if name == OURS else versions_of("faiss", *packages) for name in workers}
+        if FLAT in own:
+            own[FLAT] |= versions_of("faiss", "faiss-cpu")
+        return {name: {"versions": own[name]} | worker.facts for name, worker in workers.items()}
+
+
+def _commands(artifact: Path, arrays: Path, notes: list[str]) -> Iterator[tuple[str, tuple[Path | str, list[str]]]]:
+    yield OURS, (sys.executable, ["benchmarks.ours", str(artifact), str(arrays)])
+    try:
+        python = python_of("faiss")
+    except PeerMissingError as error:
+        notes.append(f"Not measured: {error}")
+        return
+    yield BRUTE, (python, ["benchmarks.peers.scikit_learn", "brute", str(arrays)])
+    yield TREE, (python, ["benchmarks.peers.scikit_learn", "kd_tree", str(arrays)])
+    yield FLAT, (python, ["benchmarks.peers.faiss.search", str(arrays)])
+
+
+def _compare_answers(names: list[str], work: Path, notes: list[str]) -> None:
+    """Say how far each contestant's probabilities are from ours, on the rows that both scored."""
+    ours = np.load(work / f"{OURS}.npy")
+    for name in names:
+        theirs = np.load(work / f"{name}.npy")
+        # Samples are spread evenly over the same rows, so that equal positions are equal rows.
+        n_later = len(ours)
+        same = ours[np.linspace(0, n_later - 1, len(theirs)).astype(int)]
+        if name != OURS:
+            off = np.abs(same - theirs)
+            notes.append(
+                f"{name}: {len(theirs):,} probabilities compared with ours, largest difference {off.max():.2g}, "
+                f"{int((off > 1e-6).sum())} differ by more than a millionth."
+            )
+
+
+def _growth(plans: Plans, recorder: Recorder, work: Path) -> dict[str, dict[str, object]]:
+    """Time a row at a batch of 512 for references of growing size, synthetic, ours and scikit-learn's."""
+    facts: dict[str, dict[str, object]] = {}
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for size in plans.sizes:
+            tell(f"growth: training on {size:,} reference rows")
+            artifact, arrays = _grown(work, size)
+            for name, command in _commands(artifact, arrays, recorder.notes):
+                if name in (OURS, BRUTE):
+                    worker = stack.enter_context(Worker(name, *command))
+                    workers.append((size, worker))
+                    if name == OURS:
+                        facts[f"{OURS}, {size:,} rows"] = worker.facts
+        for _ in rounds(plans.rounds, "growth"):
+            for size, worker in workers:
+                rows = _LATER_ROWS_OF_GROWTH if worker.name == OURS else 512
+                microseconds = worker.microseconds_a_row(512, rows)
+                recorder.add(f"{size:,} reference rows, batch 512", worker.name, microseconds, "us a row")
+    return facts
+
+
+def _grown(work: Path, size: int) -> tuple[Path, Path]:
+    directory = work / f"grown-{size}"
+    directory.mkdir(exist_ok=True)
+    file = directory / "synthetic.parquet"
+    n_rows = size + _LATER_ROWS_OF_GROWTH
+    synthesize(Plan(rows=n_rows, seed=7)).to_parquet(file)
+    later_share = _LATER_ROWS_OF_GROWTH / n_rows
+    artifact = directory / "artifact"
+    run_app("train", str(file), "--test-fraction", str(later_share), "--output", str(artifact))
+    dataset = read_dataset(file, LABEL, TIME)
+    arrays = directory / "arrays.npz"
+    save_arrays(arrays, *dataset.split(later_share), dataset.feature_names)
+    return artifact, arrays
+
+
+def _ratios(recorder: Recorder, plans: Plans) -> list[Ratio]:
+    ratios = []
+    for batch, must, aim in ((512, 30, 70), (1, 60, 150)):
+        name = f"batch {batch}"
+        over, under = (name, BRUTE), (name, OURS)
+        if recorder.has(over, under):
+            ratios.append(
+                Ratio(
+                    name=f"scoring, {'one row' if batch == 1 else f'batches of {batch}'}: times as fast",
+                    spread=recorder.ratio(over, under),
+                    must=must,
+                    aim=aim,
+                    better="more",
+                    compared=f"{BRUTE} / {OURS}, us a row",
+                )
+            )
+    smallest, *_, largest = plans.sizes
+    over, under = ((f"{size:,} reference rows, batch 512", OURS) for size in (largest, smallest))
+    ratios.append(
+        Ratio(
+            name=f"cost of a row when the reference grows {largest // smallest} times",
+            spread=recorder.ratio(over, under),
+            must=10,
+            aim=4,
+            better="less",
+            compared=f"{OURS} at {largest:,} reference rows / at {smallest:,}",
+        )
+    )
+    return ratios
