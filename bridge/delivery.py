@@ -70,6 +70,7 @@ _NotAuthorized = (
 # What aiokafka raises when its producer has ended: it guards its states by assertions.
 _Lost = (KafkaError, IllegalOperation, AssertionError)
 
+_NO_HEADERS: list[tuple[str, bytes]] = []
 _FETCH_WAIT_MS = 1_000
 _ABORT_SECONDS = 2.0
 _STOP_SECONDS = 5.0
@@ -388,22 +389,19 @@ async def _publish(producer: AIOKafkaProducer, batches: Batches) -> None:
 
 def _batches(producer: AIOKafkaProducer, outputs: Sequence[Output]) -> Batches:
     # A future for a batch costs a small part of one for each record, which is what `send` makes.
-    open_batches: dict[TopicPartition, Any] = {}
+    open_batches: dict[tuple[str, int], Any] = {}
     full_batches: list[tuple[TopicPartition, Any]] = []
-    for output in outputs:
-        target = TopicPartition(output.topic, output.partition)
-        if target not in open_batches:
-            open_batches[target] = producer.create_batch()
-        if not _append(open_batches[target], output):
-            full_batches.append((target, open_batches[target]))
-            open_batches[target] = producer.create_batch()
-            _append(open_batches[target], output)  # the first record of a batch always fits
-    return full_batches + list(open_batches.items())
-
-
-def _append(batch: Any, output: Output) -> bool:
-    appended = batch.append(timestamp=None, key=output.key, value=output.value, headers=list(output.headers))
-    return appended is not None
+    for topic, partition, key, value, headers in outputs:
+        target = (topic, partition)
+        batch = open_batches.get(target)
+        if batch is None:
+            batch = open_batches[target] = producer.create_batch()
+        headers_list = list(headers) if headers else _NO_HEADERS
+        if batch.append(timestamp=None, key=key, value=value, headers=headers_list) is None:
+            full_batches.append((TopicPartition(*target), batch))
+            batch = open_batches[target] = producer.create_batch()
+            batch.append(timestamp=None, key=key, value=value, headers=headers_list)  # into an empty one it always fits
+    return full_batches + [(TopicPartition(*target), batch) for target, batch in open_batches.items()]
 
 
 def partition_name(partition: TopicPartition) -> str:

@@ -87,6 +87,7 @@ class Lane:
             self._task.cancel()
         _, unfinished = await asyncio.wait({self._task}, timeout=limit_seconds)
         if unfinished:
+            self._thread.metrics.aborted_transactions.inc()
             _log.warning("a poll in hand is aborted", partition=self._task.get_name())
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -100,6 +101,7 @@ class Lane:
             try:
                 await self._answer_everything()
             except LostProducerError as error:
+                self._thread.metrics.aborted_transactions.inc()
                 _log.warning("a partition starts again", partition=self._task.get_name(), reason=str(error))
                 pause_seconds = self._next_pause_seconds(pause_seconds, error)
                 with contextlib.suppress(TimeoutError):
