@@ -1,4 +1,4 @@
-"""`python -m app serve | train | evaluate | synthesize`."""
+"""`python -m app serve | train | evaluate | drift | synthesize`."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ _EXIT_CODE_INTERRUPTED = 130
 _TRAINING_COMMANDS = {
     "train": ("train", "train on labelled transactions and measure"),
     "evaluate": ("evaluate", "measure an artifact on labelled transactions"),
+    "drift": ("drift", "say which features of newer transactions are not what an artifact was trained on"),
     "synthesize": ("synthetic", "make up labelled transactions"),
 }
 """Commands with the module of app.training that answers them, and what they do."""
