@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.scoring.artifact import Manifest
 from app.scoring.errors import ArtifactChangedError, ArtifactMissingError
+from app.scoring.manifest import Manifest
 from app.scoring.transaction import FeatureMatrix
 
 BASELINE_FILE = "baseline.json"

@@ -13,8 +13,9 @@ from rich.table import Table
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
-from app.scoring.artifact import Manifest, save_artifact
+from app.scoring.artifact import save_artifact
 from app.scoring.baseline import BASELINE_FILE, Baseline, baseline_of
+from app.scoring.manifest import Manifest
 from app.scoring.neighbors import IndexedPipeline, NearestNeighbors, index_pipeline
 from app.scoring.prediction import Method
 from app.scoring.scorer import DEFAULT_THRESHOLD
