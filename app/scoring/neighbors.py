@@ -17,6 +17,7 @@ Where a quicker formula picks candidates (the expansion of a squared distance in
 is bounded and added to the bound.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
+from threadpoolctl import ThreadpoolController
 
 from app.scoring.index import NeighborIndex, build_index, distances_to_center
 from app.scoring.prediction import Method
@@ -33,9 +35,10 @@ from app.scoring.transaction import FeatureMatrix
 _ROWS_AT_ONCE = 256  # a block's distances to all centers fit into the second-level cache
 _SURE_CELLS = 4  # looked at where the nearest one proves nothing; more of them prove hardly more
 _FRAUD_SHARE_LIMIT = 1 / 16  # with more frauds than that, hardly anything is certified
-_FULL_SCAN_SHARE = 1 / 4  # of the rows: to gather more of them costs about as much as to look at all, in a block
-_REFERENCE_ROWS_AT_ONCE = 4096
-_GATHERED_ROWS_AT_ONCE = 1024  # a copy of so many rows stays in the first caches until it is used
+_FULL_SCAN_SHARE = 0.6  # of the rows: to gather more of them costs a single transaction as much as to look at all
+_FULL_SCAN_SHARE_OF_MANY = 0.1  # where hardly anything is certified, and a look at all rows serves a whole block
+_REFERENCE_ROWS_AT_ONCE = 8192
+_SMALL_BATCH = 8  # of so few rows OpenBLAS multiplies in one thread anyway
 _EPSILON = float(np.finfo(np.float64).eps)
 _TINY = 1e-290  # above what squares lose when they underflow
 _HUGE = 1e300  # below what squares lose when they overflow
@@ -113,9 +116,14 @@ class NearestNeighbors:
         self.is_fraud = np.asarray(classifier.classes_)[classifier._y] == 1  # noqa: SLF001 - see _reference_of
         self._k: int = classifier.n_neighbors
         self._weighted_by_distance: bool = classifier.weights == "distance"
+        self._blas = ThreadpoolController().select(user_api="blas")
         with np.errstate(over="ignore", invalid="ignore"):
-            self._rows = _ReferenceRows(self.reference, index)
-            self._certificate = _Certificate(self._rows, self.reference[self.is_fraud], self._k)
+            frauds = self.reference[self.is_fraud]
+            is_rare = len(frauds) <= _FRAUD_SHARE_LIMIT * len(self.reference)
+            self._rows = _ReferenceRows(
+                self.reference, index, _FULL_SCAN_SHARE if is_rare else _FULL_SCAN_SHARE_OF_MANY
+            )
+            self._certificate = _Certificate(self._rows, frauds, self._k) if is_rare else None
 
     def votes(self, features: FeatureMatrix) -> Votes:
         """The share of the neighbours' votes that are for fraud.
@@ -129,10 +137,12 @@ class NearestNeighbors:
         """
         probabilities = np.zeros(len(features))
         methods = [Method.CERTIFIED] * len(features)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with self._one_thread(len(features)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for start in range(0, len(features), _ROWS_AT_ONCE):
                 scaled = self.scaling(features[start : start + _ROWS_AT_ONCE])
-                open_rows = self._certificate.not_certified(scaled)
+                open_rows = np.arange(len(scaled))
+                if self._certificate is not None:
+                    open_rows = self._certificate.not_certified(scaled)
                 if len(open_rows):
                     found = zip(*self._rows.nearest(scaled[open_rows], self._k), strict=True)
                     for row, (method, neighborhood) in zip((start + open_rows).tolist(), found, strict=True):
@@ -158,6 +168,11 @@ class NearestNeighbors:
                 for neighborhood in self._rows.nearest(scaled[start : start + _ROWS_AT_ONCE], self._k)[1]
             ]
 
+    def _one_thread(self, n_transactions: int) -> AbstractContextManager[object]:
+        # The products are small: a second thread saves little on an idle core, and on a busy one, as where an event
+        # loop runs beside this, each product waits for it (80 us a row instead of 12, with every core busy).
+        return nullcontext() if n_transactions <= _SMALL_BATCH else self._blas.limit(limits=1)
+
     def _vote(self, neighborhood: Neighborhood) -> float:
         is_fraud = self.is_fraud[neighborhood.rows]
         if not self._weighted_by_distance:
@@ -177,7 +192,6 @@ class _Certificate:
     def __init__(self, rows: "_ReferenceRows", frauds: FeatureMatrix, k: int) -> None:
         self._rows = rows
         self._k = k
-        self._is_worth_it = len(frauds) <= _FRAUD_SHARE_LIMIT * len(rows.reference)
         self._frauds = np.ascontiguousarray(-2.0 * frauds.T)
         self._fraud_norms = _norms(frauds)
         # Which cell is nearest needs no exactness: any rows may serve as a proof.
@@ -188,8 +202,6 @@ class _Certificate:
 
     def not_certified(self, scaled: FeatureMatrix) -> _Rows:
         """Which rows of a block, of shape (n_transactions, n_scaled), are without a proof."""
-        if not self._is_worth_it:
-            return np.arange(len(scaled))
         to_fraud = scaled @ self._frauds
         to_fraud += self._fraud_norms
         # Squared distances less the transaction's own norm, which all that are compared have in them.
@@ -241,8 +253,9 @@ class _Windows:
 class _ReferenceRows:
     """The reference rows in the order of their index, and the ways to find those near a transaction."""
 
-    def __init__(self, reference: FeatureMatrix, index: NeighborIndex) -> None:
+    def __init__(self, reference: FeatureMatrix, index: NeighborIndex, full_scan_share: float) -> None:
         self.reference = reference
+        self._full_scan_rows = full_scan_share * len(reference)
         self.norms = _norms(reference)
         self.centers = index.centers
         self.n_cells = len(index.centers)
@@ -275,7 +288,7 @@ class _ReferenceRows:
             to_center = np.sqrt(np.square(self.centers - question).sum(axis=1))
             bounds[row] = self._bound(question, to_center, k)
             starts, ends = self._slices(to_center, bounds[row])
-            if int((ends - starts).sum()) > _FULL_SCAN_SHARE * len(self.reference):
+            if int((ends - starts).sum()) > self._full_scan_rows:
                 methods[row] = Method.FULL
                 candidates.append(np.empty(0, dtype=np.intp))
             else:
@@ -314,8 +327,8 @@ class _ReferenceRows:
             return rows[self._distances(question, rows) <= bound]
         limit = bound * bound - norm + self.rounding(norm)
         found = []
-        for start in range(0, len(rows), _GATHERED_ROWS_AT_ONCE):
-            block = rows[start : start + _GATHERED_ROWS_AT_ONCE]
+        for start in range(0, len(rows), _REFERENCE_ROWS_AT_ONCE):
+            block = rows[start : start + _REFERENCE_ROWS_AT_ONCE]
             distances = self.reference.take(block, axis=0) @ (-2.0 * question)
             distances += self.norms.take(block)
             found.append(block[distances <= limit])
