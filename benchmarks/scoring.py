@@ -13,9 +13,10 @@ from app.training.synthetic import Plan, synthesize
 from benchmarks.environments import PeerMissingError, python_of, versions_of
 from benchmarks.figures import Ratio, Recorder, Result
 from benchmarks.machine import commit, machine, now, versions
+from benchmarks.peers.answering import sampled_rows
 from benchmarks.progress import rounds, tell
 from benchmarks.worker import Worker, WorkerError
-from benchmarks.workload import LABEL, TIME, Workload, prepare, run_app, save_arrays
+from benchmarks.workload import LABEL, TIME, Workload, prepare, save_model
 
 OURS, BRUTE, TREE, FLAT = "Neighborwatch", "scikit-learn brute", "scikit-learn kd_tree", "faiss flat"
 BATCHES = (1, 32, 512, 2_048)
@@ -90,7 +91,7 @@ def _contestants(workload: Workload, plans: Plans, recorder: Recorder, work: Pat
                     save = work / f"{name}.npy" if number == 0 and batch == max(plans.rows[name]) else None
                     microseconds = worker.microseconds_a_row(batch, rows or len(workload.later.labels), save)
                     recorder.add(f"batch {batch:,}", name, microseconds, "us a row")
-        _compare_answers(list(workers), work, recorder.notes)
+        _compare_answers(list(workers), len(workload.later.labels), work, recorder.notes)
         packages = ("numpy", "scikit-learn")
         own = {name: versions(*packages) if name == OURS else versions_of("faiss", *packages) for name in workers}
         if FLAT in own:
@@ -110,18 +111,17 @@ def _commands(artifact: Path, arrays: Path, notes: list[str]) -> Iterator[tuple[
     yield FLAT, (python, ["benchmarks.peers.faiss.search", str(arrays)])
 
 
-def _compare_answers(names: list[str], work: Path, notes: list[str]) -> None:
+def _compare_answers(names: list[str], n_later: int, work: Path, notes: list[str]) -> None:
     """Say how far each contestant's probabilities are from ours, on the rows that both scored."""
     ours = np.load(work / f"{OURS}.npy")
     for name in names:
-        theirs = np.load(work / f"{name}.npy")
-        # Samples are spread evenly over the same rows, so that equal positions are equal rows.
-        n_later = len(ours)
-        same = ours[np.linspace(0, n_later - 1, len(theirs)).astype(int)]
         if name != OURS:
-            off = np.abs(same - theirs)
+            theirs = np.load(work / f"{name}.npy")
+            samples = (sampled_rows(n_later, len(answers)) for answers in (ours, theirs))
+            _, in_ours, in_theirs = np.intersect1d(*samples, return_indices=True)
+            off = np.abs(ours[in_ours] - theirs[in_theirs])
             notes.append(
-                f"{name}: {len(theirs):,} probabilities compared with ours, largest difference {off.max():.2g}, "
+                f"{name}: {len(off):,} probabilities compared with ours, largest difference {off.max():.2g}, "
                 f"{int((off > 1e-6).sum())} differ by more than a millionth."
             )
 
@@ -155,12 +155,8 @@ def _grown(work: Path, size: int) -> tuple[Path, Path]:
     n_rows = size + _LATER_ROWS_OF_GROWTH
     synthesize(Plan(rows=n_rows, seed=7)).to_parquet(file)
     later_share = _LATER_ROWS_OF_GROWTH / n_rows
-    artifact = directory / "artifact"
-    run_app("train", str(file), "--test-fraction", str(later_share), "--output", str(artifact))
     dataset = read_dataset(file, LABEL, TIME)
-    arrays = directory / "arrays.npz"
-    save_arrays(arrays, *dataset.split(later_share), dataset.feature_names)
-    return artifact, arrays
+    return save_model(directory, *dataset.split(later_share), dataset.feature_names)
 
 
 def _ratios(recorder: Recorder, plans: Plans) -> list[Ratio]:

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from app.scoring.artifact import save_artifact
+from app.scoring.neighbors import index_pipeline
 from app.training.dataset import Part, read_dataset
 from benchmarks.machine import ROOT, clean_environment
+from benchmarks.peers.model import NEIGHBORS, fitted_pipeline
 
-NEIGHBORS = 15
 LABEL, TIME = "Class", "Time"
 DATA_VARIABLE = "NEIGHBORWATCH_BENCH_DATA"
 
@@ -59,15 +61,11 @@ class Workload:
 
 
 def prepare(work: Path) -> Workload:
-    """Read or make the data, train our model on its earlier part, and write what the peers need."""
+    """Read or make the data, fit the model on its earlier part, and write what ours and the peers need."""
     file = data_file(work)
     dataset = read_dataset(file, LABEL, TIME)
     reference, later = dataset.split(_LATER_SHARE)
-    artifact = work / "artifact"
-    options = ["--label", LABEL, "--time", TIME, "--neighbors", str(NEIGHBORS), "--test-fraction", str(_LATER_SHARE)]
-    run_app("train", str(file), *options, "--output", str(artifact))
-    arrays = work / "arrays.npz"
-    save_arrays(arrays, reference, later, dataset.feature_names)
+    artifact, arrays = save_model(work, reference, later, dataset.feature_names)
     data_set = {
         "name": "the public card set, its first 80 %" if file == real_data() else "synthetic, the card set's shape",
         "sha256": dataset.sha256,
@@ -98,15 +96,28 @@ def real_data() -> Path | None:
     return path if path.is_file() else None
 
 
-def save_arrays(path: Path, reference: Part, later: Part, feature_names: tuple[str, ...]) -> None:
+def save_model(directory: Path, reference: Part, later: Part, feature_names: tuple[str, ...]) -> tuple[Path, Path]:
+    """Our artifact, and the arrays from which peers fit the same pipeline."""
+    arrays, artifact = directory / "arrays.npz", directory / "artifact"
     in_distance = [index for index, name in enumerate(feature_names) if name != TIME]
     np.savez(
-        path,
+        arrays,
         reference=reference.features,
         labels=reference.labels,
         later=later.features,
         in_distance=np.array(in_distance),
     )
+    context = tuple(name for name in (TIME, "Amount") if name in feature_names)
+    save_artifact(
+        artifact,
+        index_pipeline(fitted_pipeline(arrays)),
+        feature_names=feature_names,
+        context_names=context,
+        reference_context=reference.features[:, [feature_names.index(name) for name in context]],
+        training={},
+        metrics={},
+    )
+    return artifact, arrays
 
 
 def run_app(*arguments: str) -> None:

@@ -31,8 +31,7 @@ def answer(
     _say(facts)
     for line in sys.stdin:
         request = json.loads(line)
-        # Evenly spread over the whole time, so that a sample is like all of it.
-        indices = np.linspace(0, len(later) - 1, request["rows"]).astype(int)
+        indices = sampled_rows(len(later), request["rows"])
         rows = prepare(later[indices])
         batch = request["batch"]
         started = time.perf_counter()
@@ -41,6 +40,11 @@ def answer(
         if request.get("save"):
             np.save(request["save"], np.concatenate(answers))
         _say({"seconds": seconds, "rows": len(indices)})
+
+
+def sampled_rows(n_later: int, n_rows: int) -> Matrix:
+    """Evenly spread over the whole time, so that a sample is like all of it."""
+    return np.linspace(0, n_later - 1, n_rows).astype(int)
 
 
 def _say(facts: dict[str, Any]) -> None:
