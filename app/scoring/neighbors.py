@@ -140,9 +140,7 @@ class NearestNeighbors:
         with self._one_thread(len(features)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for start in range(0, len(features), _ROWS_AT_ONCE):
                 scaled = self.scaling(features[start : start + _ROWS_AT_ONCE])
-                open_rows = np.arange(len(scaled))
-                if self._certificate is not None:
-                    open_rows = self._certificate.not_certified(scaled)
+                open_rows = self._not_certified(scaled)
                 if len(open_rows):
                     found = zip(*self._rows.nearest(scaled[open_rows], self._k), strict=True)
                     for row, (method, neighborhood) in zip((start + open_rows).tolist(), found, strict=True):
@@ -153,7 +151,7 @@ class NearestNeighbors:
     def are_certified(self, features: FeatureMatrix) -> bool:
         """Whether every probability is proven to be 0; no row is searched, so that the time has a bound."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return not len(self._certificate.not_certified(self.scaling(features)))
+            return not len(self._not_certified(self.scaling(features)))
 
     def fraud_probability(self, features: FeatureMatrix) -> npt.NDArray[np.float64]:
         """The probabilities of `votes` alone, of shape (n_transactions,)."""
@@ -167,6 +165,9 @@ class NearestNeighbors:
                 for start in range(0, len(scaled), _ROWS_AT_ONCE)
                 for neighborhood in self._rows.nearest(scaled[start : start + _ROWS_AT_ONCE], self._k)[1]
             ]
+
+    def _not_certified(self, scaled: FeatureMatrix) -> _Rows:
+        return np.arange(len(scaled)) if self._certificate is None else self._certificate.not_certified(scaled)
 
     def _one_thread(self, n_transactions: int) -> AbstractContextManager[object]:
         # The products are small: a second thread saves little on an idle core, and on a busy one, as where an event
