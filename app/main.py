@@ -26,7 +26,6 @@ from app.api.schemas import request_models
 from app.metrics import Metrics
 from app.scoring.artifact import load_artifact
 from app.scoring.errors import ArtifactError
-from app.scoring.linear_algebra import use_one_thread
 from app.scoring.manifest import Manifest, read_manifest
 from app.scoring.scorer import Scorer
 from app.settings import Settings
@@ -101,7 +100,6 @@ def serve() -> int:
 
 
 def _serve(settings: Settings) -> int:
-    use_one_thread()
     app = create_app(settings)
     try:
         listener = socket.create_server(

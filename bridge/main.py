@@ -9,7 +9,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.scoring.artifact import load_artifact
-from app.scoring.linear_algebra import use_one_thread
 from app.scoring.scorer import Scorer
 from bridge.answer import Answerer, AnswerThread, OutputTopics
 from bridge.codec import Codec
@@ -41,7 +40,6 @@ async def run(settings: Settings) -> None:
         ArtifactError: the model cannot be used.
         BridgeError: the broker or a port cannot be used, or the broker did not confirm what was published.
     """
-    use_one_thread()
     artifact = load_artifact(settings.artifact, settings.artifact_sha256)
     scorer = Scorer(artifact, settings.threshold)
     codec = Codec(artifact.manifest, settings.max_record_bytes)
