@@ -18,6 +18,7 @@ from app.scoring.baseline import BASELINE_FILE, Baseline, baseline_of
 from app.scoring.manifest import Manifest
 from app.scoring.neighbors import IndexedPipeline, NearestNeighbors, index_pipeline
 from app.scoring.prediction import Method
+from app.scoring.scaling import Scaling
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.scoring.transaction import FeatureMatrix
 from app.training import money
@@ -199,7 +200,8 @@ def make_pipeline(choice: Choice, columns: Columns, train: Part) -> Pipeline:
     """The fitted pipeline: scaling, then the neighbours."""
     scaling = fit_space(choice.space, columns, train.features, train.labels)
     classifier = KNeighborsClassifier(choice.neighbors, weights=choice.votes, algorithm="brute")
-    classifier.fit(scaling.transform(train.features), train.labels)
+    # Scaled as transactions will be, so that a row's distance to itself is 0 to the last bit.
+    classifier.fit(Scaling(scaling)(train.features), train.labels)
     return Pipeline([*scaling.steps, ("neighbors", classifier)])
 
 

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.compose import ColumnTransformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
 
@@ -39,6 +41,32 @@ def test_it_is_equal_to_the_pipelines_own(name: str, train: np.ndarray[Any, Any]
     scaled = Scaling(steps)(rows)
 
     assert np.array_equal(scaled, steps.transform(rows))
+
+
+def _directed(seed: int) -> Pipeline:
+    """Scalers side by side with the direction that parts two classes, and behind them a learned linear map."""
+    generator = np.random.default_rng(seed)
+    features, labels = generator.normal(size=(60, 4)), generator.integers(2, size=60)
+    direction = Pipeline([("direction", LinearDiscriminantAnalysis(n_components=1)), ("weight", StandardScaler())])
+    parts = [("standard", StandardScaler(), [0, 1, 2, 3]), ("direction", direction, [1, 2, 3])]
+    components = NeighborhoodComponentsAnalysis(init="identity", max_iter=2, random_state=1)
+    return Pipeline([("scaling", ColumnTransformer(parts)), ("components", components)]).fit(features, labels)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1_000), arrays(np.float64, (12, 4), elements=st.floats(-1e3, 1e3)))
+def test_linear_maps_are_the_pipelines_own_but_for_rounding(seed: int, rows: np.ndarray[Any, Any]) -> None:
+    steps = _directed(seed)
+
+    assert np.allclose(Scaling(steps)(rows), steps.transform(rows), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1_000), arrays(np.float64, (12, 4), elements=st.floats(-1e3, 1e3)))
+def test_a_row_is_scaled_the_same_in_every_batch(seed: int, rows: np.ndarray[Any, Any]) -> None:
+    scaling = Scaling(_directed(seed))
+
+    assert np.array_equal(scaling(rows), np.concatenate([scaling(row[np.newaxis]) for row in rows]))
 
 
 def test_a_scaler_of_all_columns_is_equal_too() -> None:
