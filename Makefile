@@ -49,7 +49,8 @@ format: $(VENV)/.installed-test ## Rewrite the code in the house's style
 artifact: $(VENV)/.installed-test ## Make the default artifact and the sample again: the same bytes on the same machine
 	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
 	$(BIN)/python -m app synthesize --rows 60000 --decimals 2 --seed 2026 --output "$$work/synthetic.csv" && \
-	$(BIN)/python -m app train "$$work/synthetic.csv" --test-fraction 0.1666667 --output model_artifacts/default && \
+	$(BIN)/python -m app train "$$work/synthetic.csv" --test-fraction 0.1666667 \
+		--neighbors 10 --feature-weights ks --discriminant 0 --output model_artifacts/default && \
 	{ head -n 1 "$$work/synthetic.csv"; tail -n 10000 "$$work/synthetic.csv"; } > data/sample_transactions.csv
 
 clean: ## Remove what the targets made
