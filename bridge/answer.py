@@ -79,8 +79,7 @@ class Answerer:
 
     def _score(self, readable: Sequence[tuple[Record, Transaction]], answer: Answer) -> None:
         transactions = [transaction for _, transaction in readable]
-        predictions = self._scorer.score(transactions)
-        alerts = self._scorer.alerts(transactions, predictions)
+        predictions, alerts = self._scorer.score_with_alerts(transactions)
         answer.methods.update([prediction.method for prediction in predictions])
         scored_at = datetime.now(UTC)
         topics, codec = self._topics, self._codec

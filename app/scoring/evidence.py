@@ -14,7 +14,7 @@ _N_FEATURES = 3
 
 
 class Witness:
-    """Gives the evidence for any transaction. It searches, whatever the prediction's shortcut was."""
+    """Gives the evidence for any transaction."""
 
     def __init__(self, artifact: Artifact, neighbors: NearestNeighbors) -> None:
         manifest = artifact.manifest
@@ -25,12 +25,17 @@ class Witness:
         self._frauds = np.flatnonzero(neighbors.is_fraud)
         self._usual = neighbors.reference.mean(axis=0, where=~neighbors.is_fraud[:, np.newaxis])
 
-    def evidence(self, features: FeatureMatrix) -> list[Evidence]:
-        """The evidence for each row of unscaled features, of shape (n_transactions, n_features)."""
+    def evidence(self, features: FeatureMatrix, found: Sequence[Neighborhood] | None = None) -> list[Evidence]:
+        """The evidence for each row of unscaled features, of shape (n_transactions, n_features).
+
+        Args:
+            features: of the transactions.
+            found: their neighbours, where they are known already; otherwise they are searched.
+        """
         scaled = self._neighbors.scaling(features)
         return [
             Evidence(self._voters(neighborhood), self._nearest_frauds(transaction))
-            for transaction, neighborhood in zip(scaled, self._neighbors.nearest(scaled), strict=True)
+            for transaction, neighborhood in zip(scaled, found or self._neighbors.nearest(scaled), strict=True)
         ]
 
     def _voters(self, neighborhood: Neighborhood) -> tuple[Neighbor, ...]:

@@ -47,18 +47,6 @@ _Distances = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.intp]
 
 
-class Votes(NamedTuple):
-    """Answers to a batch.
-
-    Attributes:
-        probabilities: of fraud, of shape (n_transactions,).
-        methods: how each was found.
-    """
-
-    probabilities: npt.NDArray[np.float64]
-    methods: list[Method]
-
-
 class Neighborhood(NamedTuple):
     """The k nearest rows of one transaction, nearest first.
 
@@ -69,6 +57,20 @@ class Neighborhood(NamedTuple):
 
     distances: _Distances
     rows: _Rows
+
+
+class Votes(NamedTuple):
+    """Answers to a batch.
+
+    Attributes:
+        probabilities: of fraud, of shape (n_transactions,).
+        methods: how each was found.
+        neighborhoods: by number in the batch, of those transactions that took a search.
+    """
+
+    probabilities: npt.NDArray[np.float64]
+    methods: list[Method]
+    neighborhoods: dict[int, Neighborhood]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class NearestNeighbors:
         """
         probabilities = np.zeros(len(features))
         methods = [Method.CERTIFIED] * len(features)
+        neighborhoods: dict[int, Neighborhood] = {}
         with self._one_thread(len(features)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for start in range(0, len(features), _ROWS_AT_ONCE):
                 scaled = self.scaling(features[start : start + _ROWS_AT_ONCE])
@@ -146,7 +149,8 @@ class NearestNeighbors:
                     for row, (method, neighborhood) in zip((start + open_rows).tolist(), found, strict=True):
                         probabilities[row] = self._vote(neighborhood)
                         methods[row] = method
-        return Votes(probabilities, methods)
+                        neighborhoods[row] = neighborhood
+        return Votes(probabilities, methods, neighborhoods)
 
     def are_certified(self, features: FeatureMatrix) -> bool:
         """Whether every probability is proven to be 0; no row is searched, so that the time has a bound."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.scoring.artifact import Artifact
 from app.scoring.evidence import Witness
-from app.scoring.neighbors import NearestNeighbors
+from app.scoring.neighbors import NearestNeighbors, Votes
 from app.scoring.prediction import Alert, Evidence, Method, Prediction, severity
 from app.scoring.transaction import FeatureMatrix, Transaction, feature_matrix
 
@@ -32,15 +32,27 @@ class Scorer:
         Raises:
             TransactionError: a transaction has another number of features than the model, or one that is not finite.
         """
-        votes = self._neighbors.votes(self._features(transactions))
-        is_fraud = votes.probabilities >= self.threshold
-        version = self.manifest.model_version
-        return [
-            Prediction(transaction.transaction_id, probability, fraud, self.threshold, version, method)
-            for transaction, probability, fraud, method in zip(
-                transactions, votes.probabilities.tolist(), is_fraud.tolist(), votes.methods, strict=True
-            )
-        ]
+        return self._predictions(transactions, self._neighbors.votes(self._features(transactions)))
+
+    def score_with_alerts(self, transactions: Sequence[Transaction]) -> tuple[list[Prediction], list[Alert | None]]:
+        """What `score` says, and an alert beside each prediction that reached the threshold.
+
+        The neighbours that an alert shows are those that its search found anyway; a prediction without an alert costs
+        nothing more.
+
+        Raises:
+            TransactionError: as `score`.
+        """
+        features = self._features(transactions)
+        votes = self._neighbors.votes(features)
+        predictions = self._predictions(transactions, votes)
+        alerts: list[Alert | None] = [None] * len(predictions)
+        flagged = [index for index, prediction in enumerate(predictions) if prediction.is_fraud]
+        if flagged:
+            found = [votes.neighborhoods[index] for index in flagged]
+            for index, evidence in zip(flagged, self._witness.evidence(features[flagged], found), strict=True):
+                alerts[index] = Alert(predictions[index], severity(predictions[index]), evidence)
+        return predictions, alerts
 
     def score_if_certified(self, transaction: Transaction) -> Prediction | None:
         """What `score` says, if that takes no search, and None otherwise: quick in either case, for an event loop.
@@ -60,16 +72,6 @@ class Scorer:
             method=Method.CERTIFIED,
         )
 
-    def alerts(self, transactions: Sequence[Transaction], predictions: Sequence[Prediction]) -> list[Alert | None]:
-        """An alert for each prediction that reached the threshold, None, at no cost, for each that did not."""
-        flagged = [index for index, prediction in enumerate(predictions) if prediction.is_fraud]
-        alerts: list[Alert | None] = [None] * len(predictions)
-        if flagged:
-            evidence = self.evidence([transactions[index] for index in flagged])
-            for index, proof in zip(flagged, evidence, strict=True):
-                alerts[index] = Alert(predictions[index], severity(predictions[index]), proof)
-        return alerts
-
     def evidence(self, transactions: Sequence[Transaction]) -> list[Evidence]:
         """Why each transaction has its probability; costs a search for each, certified or not.
 
@@ -85,6 +87,16 @@ class Scorer:
         names = self._neighbors.scaling.names(self.manifest.feature_names)
         rows = self._neighbors.scaling(self._features(transactions)).tolist()
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _predictions(self, transactions: Sequence[Transaction], votes: Votes) -> list[Prediction]:
+        is_fraud = votes.probabilities >= self.threshold
+        version = self.manifest.model_version
+        return [
+            Prediction(transaction.transaction_id, probability, fraud, self.threshold, version, method)
+            for transaction, probability, fraud, method in zip(
+                transactions, votes.probabilities.tolist(), is_fraud.tolist(), votes.methods, strict=True
+            )
+        ]
 
     def _features(self, transactions: Sequence[Transaction]) -> FeatureMatrix:
         return feature_matrix(transactions, len(self.manifest.feature_names))

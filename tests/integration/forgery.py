@@ -74,8 +74,7 @@ class Forgery:
         now = datetime.now(UTC)
         decoded = [codec.decode(record) for record in records]
         transactions = [read for read in decoded if not isinstance(read, DeadLetter)]
-        predictions = scorer.score(transactions)
-        answers = iter(zip(predictions, scorer.alerts(transactions, predictions), strict=True))
+        answers = iter(zip(*scorer.score_with_alerts(transactions), strict=True))
         for record, read in zip(records, decoded, strict=True):
             if isinstance(read, DeadLetter):
                 headers = encode_dead_letter_headers(record, read, now, "0")

@@ -99,7 +99,7 @@ def test_the_feature_that_differs_keeps_a_fraud_away(scorer: Scorer) -> None:
 def test_an_alert_carries_the_evidence(scorer: Scorer) -> None:
     transactions = [_transaction(FRAUD)]
 
-    (alert,) = scorer.alerts(transactions, scorer.score(transactions))
+    _, (alert,) = scorer.score_with_alerts(transactions)
 
     assert alert is not None
     assert alert.evidence == _evidence(scorer, FRAUD)

@@ -82,7 +82,7 @@ def test_predictions_keep_order_and_id(scorer: Scorer) -> None:
 
 
 def test_no_transactions_have_no_predictions(scorer: Scorer) -> None:
-    assert (scorer.score([]), scorer.alerts([], []), scorer.scaled_features([])) == ([], [], [])
+    assert (scorer.score([]), scorer.score_with_alerts([]), scorer.scaled_features([])) == ([], ([], []), [])
 
 
 def test_every_prediction_names_the_model(loaded: Artifact, scorer: Scorer) -> None:
@@ -125,9 +125,10 @@ def test_one_bad_transaction_refuses_the_batch_and_is_named(scorer: Scorer) -> N
 
 def test_alerts_stand_where_their_predictions_do(scorer: Scorer) -> None:
     transactions = [_transaction(LEGITIMATE, "a"), _transaction(FRAUD, "b"), _transaction(LEGITIMATE, "c")]
-    predictions = scorer.score(transactions)
 
-    before, alert, after = scorer.alerts(transactions, predictions)
+    predictions, (before, alert, after) = scorer.score_with_alerts(transactions)
+
+    assert predictions == scorer.score(transactions)
 
     assert (before, after) == (None, None)
     assert alert is not None
@@ -137,7 +138,7 @@ def test_alerts_stand_where_their_predictions_do(scorer: Scorer) -> None:
 def test_an_alert_of_certainty_is_critical(scorer: Scorer) -> None:
     transactions = [_transaction(FRAUD)]
 
-    (alert,) = scorer.alerts(transactions, scorer.score(transactions))
+    _, (alert,) = scorer.score_with_alerts(transactions)
 
     assert alert is not None
     assert alert.severity is Severity.CRITICAL
