@@ -3,7 +3,7 @@
 from collections import Counter as Tally
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from app.scoring.prediction import Method, Prediction
 
@@ -14,6 +14,7 @@ class Metrics:
     """One instance an application, on the application's own registry."""
 
     def __init__(self, registry: CollectorRegistry, model_version: str) -> None:
+        ProcessCollector(registry=registry)
         self.scored = Counter("app_transactions_scored", "Transactions scored", registry=registry)
         self.frauds = Counter(
             "app_transactions_called_fraud", "Transactions that reached the threshold", registry=registry

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from app import __version__
@@ -16,7 +17,7 @@ from app.scoring.prediction import Method
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
 from bridge.codec import Codec, DeadLetter, Record, encode_dead_letter_headers
-from bridge.delivery import Batches, Delivery, Output
+from bridge.delivery import Batches, Delivery, Output, Receipt
 from bridge.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -39,19 +40,27 @@ class Answer:
 
     outputs: list[Output] = field(default_factory=list)
     received_at_seconds: list[float] = field(default_factory=list)
-    n_alerts: int = 0
+    fraud_probabilities: list[float] = field(default_factory=list)
+    alerts: list[bytes] = field(default_factory=list)
     dead_letters: Counter[str] = field(default_factory=Counter)
     methods: Counter[Method] = field(default_factory=Counter)
+    decode_seconds: float = 0.0
+    score_seconds: float = 0.0
+    encode_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Poll:
     """Records of one partition that were answered at once, ready to be delivered."""
 
-    n_records: int
+    written_at_seconds: npt.NDArray[np.float64]
     next_offset: int
     answer: Answer
     batches: Batches
+
+    @property
+    def n_records(self) -> int:
+        return len(self.written_at_seconds)
 
 
 class Answerer:
@@ -66,6 +75,7 @@ class Answerer:
         answer = Answer()
         readable: list[tuple[Record, Transaction]] = []
         now = datetime.now(UTC)
+        started = time.perf_counter()
         for record in records:
             decoded = self._codec.decode(record)
             if isinstance(decoded, DeadLetter):
@@ -74,13 +84,17 @@ class Answerer:
                 answer.dead_letters[decoded.reason] += 1
             else:
                 readable.append((record, decoded))
+        answer.decode_seconds = time.perf_counter() - started
         self._score(readable, answer)
         return answer
 
     def _score(self, readable: Sequence[tuple[Record, Transaction]], answer: Answer) -> None:
+        started = time.perf_counter()
         transactions = [transaction for _, transaction in readable]
         predictions, alerts = self._scorer.score_with_alerts(transactions)
         answer.methods.update([prediction.method for prediction in predictions])
+        answer.fraud_probabilities = [prediction.fraud_probability for prediction in predictions]
+        scored = time.perf_counter()
         scored_at = datetime.now(UTC)
         topics, codec = self._topics, self._codec
         for (record, transaction), prediction, alert in zip(readable, predictions, alerts, strict=True):
@@ -89,11 +103,12 @@ class Answerer:
             if alert is not None:
                 value = codec.encode_alert(record, transaction, alert, scored_at)
                 answer.outputs.append(self._output(topics.alerts, record, value, record.headers))
-                answer.n_alerts += 1
+                answer.alerts.append(value)
             if transaction.timestamp_received is not None:
                 answer.received_at_seconds.append(transaction.timestamp_received.timestamp())
         if topics.processed:
             self._publish_scaled(readable, answer)
+        answer.score_seconds, answer.encode_seconds = scored - started, time.perf_counter() - scored
 
     def _publish_scaled(self, readable: Sequence[tuple[Record, Transaction]], answer: Answer) -> None:
         rows = self._scorer.scaled_features([transaction for _, transaction in readable])
@@ -123,25 +138,35 @@ class AnswerThread:
         """Decode, score and encode records of one partition, in their order."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._compute, records, delivery)
 
-    def count(self, poll: Poll, delivery_seconds: float) -> None:
+    def count(self, poll: Poll, receipt: Receipt) -> None:
         """Count a poll that is committed."""
-        metrics, answer = self.metrics, poll.answer
-        metrics.delivery_seconds.observe(delivery_seconds)
+        metrics, answer, now = self.metrics, poll.answer, time.time()
+        metrics.poll_records.observe(poll.n_records)
+        metrics.decode_seconds.observe(answer.decode_seconds)
+        metrics.score_seconds.observe(answer.score_seconds)
+        metrics.encode_seconds.observe(answer.encode_seconds)
+        metrics.publish_seconds.observe(receipt.publish_seconds)
+        metrics.commit_seconds.observe(receipt.commit_seconds)
+        metrics.delivery_seconds.observe(receipt.publish_seconds + receipt.commit_seconds)
         metrics.consumed.inc(poll.n_records)
         metrics.predictions.inc(poll.n_records - answer.dead_letters.total())
-        metrics.alerts.inc(answer.n_alerts)
+        metrics.alerts.inc(len(answer.alerts))
         for method, count in answer.methods.items():
             metrics.found.labels(method).inc(count)
         for reason, count in answer.dead_letters.items():
             metrics.dead_letters.labels(reason).inc(count)
             _log.warning("dead letters", reason=reason, count=count)
-        metrics.latency_seconds.observe(time.time() - np.array(answer.received_at_seconds))
+        metrics.fraud_probabilities.observe(np.array(answer.fraud_probabilities))
+        metrics.latency_seconds.observe(now - np.array(answer.received_at_seconds))
+        written_at = poll.written_at_seconds
+        metrics.record_latency_seconds.observe(now - written_at[written_at > 0])  # a sender may write no time
 
     def close(self) -> None:
         """Wait for what is being answered."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _compute(self, records: Sequence[Record], delivery: Delivery) -> Poll:
-        with self.metrics.score_seconds.time():
+        with self.metrics.answer_seconds.time():
             answer = self._answerer.answer(records)
-            return Poll(len(records), records[-1].offset + 1, answer, delivery.batches(answer.outputs))
+            written_at_seconds = np.array([record.timestamp for record in records]) / 1000
+            return Poll(written_at_seconds, records[-1].offset + 1, answer, delivery.batches(answer.outputs))

@@ -40,8 +40,9 @@ In both, a broker that does not confirm in time stops the process, with nothing 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -70,6 +71,7 @@ _NotAuthorized = (
 # What aiokafka raises when its producer has ended: it guards its states by assertions.
 _Lost = (KafkaError, IllegalOperation, AssertionError)
 
+_T = TypeVar("_T")
 _NO_HEADERS: list[tuple[str, bytes]] = []
 _FETCH_WAIT_MS = 1_000
 _ABORT_SECONDS = 2.0
@@ -92,6 +94,13 @@ Batches = Sequence[tuple[TopicPartition, Any]]
 """aiokafka's batch builders, filled, and where each goes; those for one place in the order of their records."""
 
 
+class Receipt(NamedTuple):
+    """How long the broker took to confirm what was published, and then the commit."""
+
+    publish_seconds: float
+    commit_seconds: float
+
+
 class LostProducerError(Exception):
     """The producer of a partition cannot go on: it was fenced, or the broker forgot it; nothing was committed."""
 
@@ -110,7 +119,7 @@ class Delivery(Protocol):
     def batches(self, outputs: Sequence[Output]) -> Batches:
         """Outputs as they are sent. It computes, and may be called from a thread."""
 
-    async def deliver(self, batches: Batches, next_offset: int) -> None:
+    async def deliver(self, batches: Batches, next_offset: int) -> Receipt:
         """Publish, and commit the offset that follows the inputs, as one unit.
 
         Raises:
@@ -203,20 +212,23 @@ class AtLeastOnceDelivery:
     def batches(self, outputs: Sequence[Output]) -> Batches:
         return _batches(self._producer, outputs)
 
-    async def deliver_batches(self, batches: Batches, offsets: Mapping[TopicPartition, int]) -> None:
+    async def deliver_batches(self, batches: Batches, offsets: Mapping[TopicPartition, int]) -> Receipt:
         """Publish what `batches` made, then commit.
 
         Raises:
             DeliveryError: the broker did not confirm every output, and nothing was committed.
         """
+        started = time.perf_counter()
         try:
             await _confirmed(_publish(self._producer, batches), batches, self._timeout_seconds)
+            published = time.perf_counter()
             await _confirmed(self._commit(offsets), batches, self._timeout_seconds)
         except KafkaError as error:
             raise DeliveryError(
                 f"The broker did not take the outputs of a poll ({type(error).__name__}); "
                 "their transactions stay uncommitted and are read again at the next start."
             ) from error
+        return Receipt(published - started, time.perf_counter() - published)
 
     async def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         try:
@@ -240,8 +252,8 @@ class AtLeastOnce:
     def batches(self, outputs: Sequence[Output]) -> Batches:
         return self._delivery.batches(outputs)
 
-    async def deliver(self, batches: Batches, next_offset: int) -> None:
-        await self._delivery.deliver_batches(batches, {self._partition: next_offset})
+    async def deliver(self, batches: Batches, next_offset: int) -> Receipt:
+        return await self._delivery.deliver_batches(batches, {self._partition: next_offset})
 
     async def stop(self) -> None:
         """Nothing to do: the producer serves other partitions too."""
@@ -282,9 +294,9 @@ class ExactlyOnce:
     def batches(self, outputs: Sequence[Output]) -> Batches:
         return _batches(self._running(), outputs)
 
-    async def deliver(self, batches: Batches, next_offset: int) -> None:
+    async def deliver(self, batches: Batches, next_offset: int) -> Receipt:
         try:
-            await _confirmed(self._transact(batches, next_offset), batches, self._timeout_seconds)
+            return await _confirmed(self._transact(batches, next_offset), batches, self._timeout_seconds)
         except _NotAuthorized as error:
             raise BrokerRefusedError(f"The broker does not let this user write in transactions: {error}.") from error
         except _Lost as error:
@@ -301,8 +313,9 @@ class ExactlyOnce:
             self._is_open = False
         await stop_producer(producer)
 
-    async def _transact(self, batches: Batches, next_offset: int) -> None:
+    async def _transact(self, batches: Batches, next_offset: int) -> Receipt:
         producer = self._running()
+        started = time.perf_counter()
         await producer.begin_transaction()
         self._is_open = True
         # Side by side: each is two requests that wait for their answers, and a poll's latency is made of those.
@@ -310,8 +323,10 @@ class ExactlyOnce:
             producer.send_offsets_to_transaction({self._partition: next_offset}, self._group_id),
             _publish(producer, batches),
         )
+        published = time.perf_counter()
         await producer.commit_transaction()
         self._is_open = False
+        return Receipt(published - started, time.perf_counter() - published)
 
     def _running(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -367,9 +382,9 @@ def transactional_id(group_id: str, partition: TopicPartition, instance: str | N
     return "-".join((group_id, partition.topic, str(partition.partition), *([instance] if instance else [])))
 
 
-async def _confirmed(work: Coroutine[Any, Any, None], batches: Batches, timeout_seconds: float) -> None:
+async def _confirmed(work: Coroutine[Any, Any, _T], batches: Batches, timeout_seconds: float) -> _T:
     try:
-        await asyncio.wait_for(work, timeout_seconds)
+        return await asyncio.wait_for(work, timeout_seconds)
     except TimeoutError as error:
         n_outputs = sum(batch.record_count() for _, batch in batches)
         raise DeliveryError(

@@ -8,6 +8,7 @@ light, grows with the backlog, and is never larger than it may be, so that memor
 import asyncio
 import contextlib
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import structlog
@@ -51,6 +52,7 @@ class Lane:
         self._thread = thread
         self._limits = limits
         self._waiting: list[ConsumerRecord] = []
+        self._oldest_ms: deque[int] = deque()  # of the polls that are being answered and delivered
         self._came = asyncio.Event()
         self._went = asyncio.Event()
         self._draining = asyncio.Event()
@@ -72,6 +74,13 @@ class Lane:
     def is_waiting(self) -> bool:
         """Whether it has delivered everything that was fetched."""
         return self.delivered_offset is not None and self._in_hand_since is None and not self._waiting
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The timestamp of the oldest record that was fetched and is not delivered."""
+        if self._oldest_ms:
+            return self._oldest_ms[0]
+        return self._waiting[0].timestamp if self._waiting else None
 
     async def position(self) -> int:
         """The offset of the first record that is not answered."""
@@ -120,6 +129,7 @@ class Lane:
 
     async def _answer_everything(self) -> None:
         self._waiting.clear()
+        self._oldest_ms.clear()
         self._in_hand_since = None
         self.delivered_offset = await self._ownership.begin(self._limits.timeout_seconds)
         fetching = asyncio.create_task(self._fetch())
@@ -155,13 +165,14 @@ class Lane:
 
     def _start_answering(self) -> asyncio.Task[Poll]:
         records = self._waiting[: self._limits.max_poll_records]
+        self._oldest_ms.append(records[0].timestamp)
         del self._waiting[: self._limits.max_poll_records]
         self._went.set()
         return asyncio.create_task(self._thread.answer(records, self._delivery))
 
     async def _deliver(self, poll: Poll) -> None:
-        started = time.perf_counter()
-        await self._delivery.deliver(poll.batches, poll.next_offset)
+        receipt = await self._delivery.deliver(poll.batches, poll.next_offset)
         self.delivered_offset = poll.next_offset
         self._lost_since = None
-        self._thread.count(poll, time.perf_counter() - started)
+        self._oldest_ms.popleft()
+        self._thread.count(poll, receipt)

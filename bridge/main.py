@@ -24,6 +24,7 @@ from bridge.delivery import (
 from bridge.lane import Limits
 from bridge.loop import Bridge, MakeDelivery
 from bridge.metrics import Metrics
+from bridge.pulse import Pulse
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
 from bridge.status import create_status_app, serving
@@ -51,7 +52,8 @@ async def run(settings: Settings) -> None:
         processed=settings.processed_topic,
         partitions=partitions,
     )
-    metrics = Metrics(artifact.manifest.model_version)
+    metrics = Metrics()
+    metrics.name_model(artifact.manifest.model_version)
     async with _deliveries(settings) as make_delivery, probing(settings) as probe:
         bridge = Bridge(
             lambda: consuming(settings, settings.group_id, settings.group_instance_id),
@@ -76,7 +78,8 @@ async def run(settings: Settings) -> None:
                     guarantee=settings.processing_guarantee,
                     http=address,
                 )
-                await bridge.main_loop(settings.transactions_topic)
+                async with Pulse(metrics.event_loop_lag_seconds).beating():
+                    await bridge.main_loop(settings.transactions_topic)
     _log.info("bridge stopped; every poll that was answered is committed")
 
 

@@ -10,6 +10,7 @@ end offsets are therefore asked for over a connection of its own. What follows o
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import IntEnum
@@ -18,12 +19,15 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from bridge.backlog import Backlog, Sight
 from bridge.lane import Lane
 from bridge.metrics import Metrics
 
 _INTERVAL_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _NOWHERE = -1
+_LONG_BACKLOG_SECONDS = 10.0
+_TELL_EVERY_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -80,6 +84,9 @@ class Watchdog:
         self._silences = Silences(deaf_seconds)
         self._interval_seconds = min(_INTERVAL_SECONDS, deaf_seconds / 3)
         self._answered_at = time.monotonic()
+        self._told_at = time.monotonic()
+        self._arrived: dict[TopicPartition, tuple[int, float]] = {}
+        self.backlog = Backlog()
 
     def hearing(self) -> Hearing:
         return self._silences.hearing(time.monotonic())
@@ -117,12 +124,49 @@ class Watchdog:
         positions = {partition: await lane.position() for partition, lane in begun.items()}
         ends = await self._probe.end_offsets(list(begun)) if begun else {}
         lags = {partition: max(0, ends[partition] - position) for partition, position in positions.items()}
-        self._metrics.lag_records.clear()
-        for partition, lag in lags.items():
-            self._metrics.lag_records.labels(partition.topic, str(partition.partition)).set(lag)
+        self._tell(begun, positions, lags)
         waiting = {partition: positions[partition] for partition, lane in begun.items() if lane.is_waiting}
         # A partition that does not come to its beginning waits too.
         stuck = {lane.partition: _NOWHERE for lane in lanes or () if lane.partition not in begun}
         self._silences.observe(
             waiting | stuck, lags | dict.fromkeys(stuck, 1), time.monotonic(), is_settled=lanes is not None
         )
+
+    def _tell(
+        self,
+        lanes: Mapping[TopicPartition, Lane],
+        positions: Mapping[TopicPartition, int],
+        lags: Mapping[TopicPartition, int],
+    ) -> None:
+        now = time.time()
+        for partition, position in positions.items():
+            if self._arrived.get(partition, (None, now))[0] != position or lags[partition] == 0:
+                self._arrived[partition] = (position, now)
+        self._metrics.lag_records.values = lags
+        self._metrics.lag_seconds.values = {
+            partition: _age_seconds(lanes[partition], now, self._arrived[partition][1]) if lag > 0 else 0.0
+            for partition, lag in lags.items()
+        }
+        self.backlog.observe(Sight(time.monotonic(), positions, lags))
+        self._metrics.catch_up_seconds.set(self.backlog.catch_up_seconds)
+        self._tell_backlog()
+
+    def _tell_backlog(self) -> None:
+        backlog, now = self.backlog, time.monotonic()
+        if backlog.catch_up_seconds < _LONG_BACKLOG_SECONDS or now - self._told_at < _TELL_EVERY_SECONDS:
+            return
+        self._told_at = now
+        is_growing = backlog.catch_up_seconds == math.inf
+        _log.warning(
+            "transactions wait, and do not become fewer" if is_growing else "transactions wait, and become fewer",
+            lag_records=backlog.lag_records,
+            answered_per_second=round(backlog.answered_per_second, 1),
+            catch_up_seconds=None if is_growing else round(backlog.catch_up_seconds),
+        )
+
+
+def _age_seconds(lane: Lane, now: float, arrived_at: float) -> float:
+    """The age of the oldest record that waits; where none was fetched, for how long there has been no progress."""
+    written_at = lane.oldest_ms
+    # A sender is free to write no time, or one that is still to come.
+    return max(0.0, now - (written_at / 1000 if written_at is not None and written_at > 0 else arrived_at))
