@@ -44,7 +44,7 @@ class Plan:
 
 _FULL = Plan(
     rounds=3,
-    seconds=10.0,
+    seconds=8.0,
     rates={
         EXACTLY: (100, 1_000, 5_000),
         AT_LEAST: (100, 1_000, 5_000),

@@ -33,12 +33,12 @@ class Plans:
 
 
 _FULL = Plans(
-    rounds=5,
+    rounds=3,
     rows={
-        OURS: {1: 4_000, 32: 16_384, 512: 0, 2_048: 0},  # 0: all rows of the later part
-        BRUTE: {1: 150, 32: 1_024, 512: 4_096, 2_048: 4_096},
-        TREE: {1: 50, 512: 512},  # a tree asks row by row, so that the batch changes nothing
-        FLAT: {1: 300, 32: 1_024, 512: 2_048, 2_048: 2_048},
+        OURS: {1: 2_000, 32: 16_384, 512: 0, 2_048: 0},  # 0: all rows of the later part
+        BRUTE: {1: 100, 32: 512, 512: 2_048, 2_048: 2_048},
+        TREE: {1: 30, 512: 256},  # a tree asks row by row, so that the batch changes nothing
+        FLAT: {1: 100, 32: 512, 512: 1_024, 2_048: 2_048},
     },
     sizes=(10_000, 100_000, 1_000_000),
 )
