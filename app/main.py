@@ -20,6 +20,7 @@ from app import __version__, logs
 from app.api.dependencies import LifespanState, ScoringService
 from app.api.errors import Problem, install_error_handlers
 from app.api.limits import BodyLimits
+from app.api.quick_score import QuickScore
 from app.api.request_metrics import RequestMetrics
 from app.api.routes import install_routes
 from app.api.schemas import request_models
@@ -66,8 +67,10 @@ def create_app(settings: Settings) -> FastAPI:
         description=_description(manifest),
         lifespan=lifespan,
     )
-    install_routes(app, request_models(manifest, settings.max_batch))
+    models = request_models(manifest, settings.max_batch)
+    install_routes(app, models)
     install_error_handlers(app)
+    app.add_middleware(QuickScore, models=models)
     app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(
         RequestMetrics,

@@ -77,6 +77,15 @@ def test_an_explanation_is_the_evidence_with_words(client: httpx.Client) -> None
     assert answer == client.post("/score?evidence=true", json=message).json()
 
 
+def test_a_body_in_chunks_has_the_same_answer(client: httpx.Client) -> None:
+    body = _body(transaction_id="t")
+    chunks = (body[first : first + 50] for first in range(0, len(body), 50))
+
+    response = client.post("/score", content=chunks, headers=JSON)
+
+    assert response.content == client.post("/score", content=body, headers=JSON).content
+
+
 def test_a_missing_id_is_made(client: httpx.Client) -> None:
     assert len(client.post("/score", json=LEGITIMATE).json()["transaction_id"]) == 36
 
