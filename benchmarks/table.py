@@ -27,6 +27,8 @@ def block(text: str) -> str:
 def expected() -> str:
     """What has to stand between the markers."""
     results = [read(name) for name in BENCHMARKS if (RESULTS / f"{name}.json").exists()]
+    if not results:
+        return "No result is kept yet: `make bench` makes one."
     return "\n\n".join([of(results), *_sentences(results)])
 
 
@@ -57,8 +59,6 @@ def _sentences(results: Sequence[Result]) -> list[str]:
     }
     commits = sorted({result.commit for result in results})
     runs = sorted({len(ratio.spread.runs) for result in results for ratio in result.ratios})
-    if not results:
-        return []
     return [
         (
             f"Measured on {' and '.join(sorted(machines))}, at commit {', '.join(commits)}, {runs[0]} to {runs[-1]} "
