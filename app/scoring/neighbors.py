@@ -33,7 +33,7 @@ from app.scoring.scaling import Scaling
 from app.scoring.transaction import FeatureMatrix
 
 _ROWS_AT_ONCE = 256  # a block's distances to all centers fit into the second-level cache
-_SURE_CELLS = 4  # looked at where the nearest one proves nothing; more of them prove hardly more
+_SURE_CELLS = 4  # looked at where the nearest one proves nothing; more cost as much as they save
 _FRAUD_SHARE_LIMIT = 1 / 16  # with more frauds than that, hardly anything is certified
 _FULL_SCAN_SHARE = 0.6  # of the rows: to gather more of them costs a single transaction as much as to look at all
 _FULL_SCAN_SHARE_OF_MANY = 0.1  # where hardly anything is certified, and a look at all rows serves a whole block
@@ -202,25 +202,35 @@ class _Certificate:
         # Which cell is nearest needs no exactness: any rows may serve as a proof.
         self._centers = np.ascontiguousarray(-2.0 * rows.centers.T, dtype=np.float32)
         self._center_norms = _norms(rows.centers).astype(np.float32)
+        self._radii = rows.radii(k)
         self._one_cell = _Windows(rows, max(64, 4 * k))
         self._some_cells = _Windows(rows, max(256, 4 * k))
 
     def not_certified(self, scaled: FeatureMatrix) -> _Rows:
         """Which rows of a block, of shape (n_transactions, n_scaled), are without a proof."""
+        norms = _norms(scaled)
         to_fraud = scaled @ self._frauds
         to_fraud += self._fraud_norms
         # Squared distances less the transaction's own norm, which all that are compared have in them.
-        nearest_fraud = to_fraud.min(axis=1, initial=np.inf) - 2.0 * self._rows.rounding(_norms(scaled))
+        nearest_fraud = to_fraud.min(axis=1, initial=np.inf) - 2.0 * self._rows.rounding(norms)
         to_center = scaled.astype(np.float32) @ self._centers
         to_center += self._center_norms
-        n_nearer = self._one_cell.count_nearer(scaled, to_center.argmin(axis=1)[:, np.newaxis], nearest_fraud)
-        left = np.flatnonzero(n_nearer < self._k)
+        cells = to_center.argmin(axis=1)
+        left = self._not_certified_by_radius(scaled, cells, nearest_fraud + norms)
+        n_nearer = self._one_cell.count_nearer(scaled[left], cells[left, np.newaxis], nearest_fraud[left])
+        left = left[n_nearer < self._k]
         if not len(left):
             return left
         n_cells = min(_SURE_CELLS, self._rows.n_cells)
-        cells = np.argpartition(to_center[left], n_cells - 1, axis=1)[:, :n_cells]
-        n_nearer = self._some_cells.count_nearer(scaled[left], cells, nearest_fraud[left])
+        several = np.argpartition(to_center[left], n_cells - 1, axis=1)[:, :n_cells]
+        n_nearer = self._some_cells.count_nearer(scaled[left], several, nearest_fraud[left])
         return left[n_nearer < self._k]
+
+    def _not_certified_by_radius(self, scaled: FeatureMatrix, cells: _Rows, nearest_fraud: _Distances) -> _Rows:
+        """The quickest proof: k rows of a cell are within its radius and the way to its center of the transaction."""
+        to_center = np.sqrt(np.square(scaled - self._rows.centers[cells]).sum(axis=1))
+        reach = (to_center + self._radii[cells]) * (1.0 + 1e-12)
+        return np.flatnonzero(~(reach * reach < nearest_fraud))
 
 
 class _Windows:
@@ -274,6 +284,14 @@ class _ReferenceRows:
         # The rows of all cells in one rising sequence, so that one search finds the slices of many cells.
         self._span = 2.0 * float(to_center.max()) + 1.0
         self._keys = cells * self._span + to_center
+
+    def radii(self, k: int) -> _Distances:
+        """The distance from each center within which k rows of its cell are; infinite where a cell has fewer."""
+        last = self.offsets[:-1] + k - 1
+        there = last < self.offsets[1:]
+        radii = np.full(self.n_cells, np.inf)
+        radii[there] = self._keys[last[there]] - np.flatnonzero(there) * self._span
+        return radii * (1.0 + 1e-12) + 8.0 * _EPSILON * self.n_cells * self._span
 
     def rounding(self, norms: _Distances) -> _Distances:
         """A bound on the error of an expanded squared distance, for transactions with these squared norms.
