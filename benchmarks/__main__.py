@@ -6,8 +6,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from benchmarks import bridge_throughput, figures, latency, rest, scoring, table
+from benchmarks.machine import busy_percent
 from benchmarks.progress import tell
+
+_QUIET_PERCENT = 20
 
 _BENCHMARKS = {
     "scoring": scoring.run,
@@ -30,7 +35,11 @@ def run_command(arguments: list[str] | None = None) -> int:
     chosen = list(_BENCHMARKS) if parsed.benchmark == "all" else [parsed.benchmark]
     with tempfile.TemporaryDirectory(prefix="neighborwatch-benchmarks-") as work:
         for name in chosen:
+            busy = busy_percent()
+            if busy > _QUIET_PERCENT:
+                tell(f"{name}: other work takes {busy:.0f} % of this machine, so that its figures will say little")
             result = _BENCHMARKS[name](Path(work), is_quick=parsed.quick)
+            result = msgspec.structs.replace(result, machine=result.machine | {"busy_percent_before": busy})
             path = figures.write(result)
             tell(f"{name}: kept in {path}")
             print(table.of([result]))

@@ -39,7 +39,7 @@ _FULL = Plan(
         QUIX: 1_000,
     },
 )
-_QUICK = Plan(rounds=3, records={EXACTLY: 100_000, COPY: 100_000, QUIX_EMPTY: 100_000, FASTSTREAM: 6_000})
+_QUICK = Plan(rounds=3, records={EXACTLY: 100_000, COPY: 100_000, QUIX_EMPTY: 100_000, FASTSTREAM: 4_000})
 
 
 def run(work: Path, *, is_quick: bool) -> Result:

@@ -52,7 +52,7 @@ _FULL = Plan(
         FASTSTREAM: (100, 1_000),  # 5,000 is more than it carries
     },
 )
-_QUICK = Plan(rounds=3, seconds=4.0, rates={EXACTLY: (1_000,), COPY: (1_000,)})
+_QUICK = Plan(rounds=3, seconds=3.0, rates={EXACTLY: (1_000,), COPY: (1_000,)})
 
 
 class _Answer(msgspec.Struct):

@@ -22,8 +22,12 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "load_at_start": round(os.getloadavg()[0], 1),
     }
+
+
+def busy_percent() -> float:
+    """How much of the processors other work takes now; a figure taken on a busy machine says little."""
+    return psutil.cpu_percent(2.0)
 
 
 def commit() -> str:

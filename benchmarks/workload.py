@@ -1,5 +1,6 @@
 """The model and the transactions that every contestant gets: the earlier part of a data set, and the later one."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -60,8 +61,12 @@ class Workload:
         ]
 
 
+@functools.cache
 def prepare(work: Path) -> Workload:
-    """Read or make the data, fit the model on its earlier part, and write what ours and the peers need."""
+    """Read or make the data and fit the model on its earlier part, once for all benchmarks of a run.
+
+    What ours and the peers need of it is written to the directory.
+    """
     file = data_file(work)
     dataset = read_dataset(file, LABEL, TIME)
     reference, later = dataset.split(_LATER_SHARE)
