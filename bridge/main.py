@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import uuid
 from collections.abc import AsyncIterator
 
@@ -31,6 +32,8 @@ from bridge.status import create_status_app, serving
 from bridge.topics import prepare_topics
 from bridge.watchdog import Watchdog
 
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
 _log = structlog.get_logger(__name__)
 
 
@@ -43,6 +46,7 @@ async def run(settings: Settings) -> None:
     """
     artifact = load_artifact(settings.artifact, settings.artifact_sha256)
     scorer = Scorer(artifact, settings.threshold)
+    _collect_garbage_rarely()
     codec = Codec(artifact.manifest, settings.max_record_bytes)
     partitions = await prepare_topics(settings, (settings.transactions_topic, *settings.output_topics))
     topics = OutputTopics(
@@ -104,3 +108,11 @@ async def _deliveries(settings: Settings) -> AsyncIterator[MakeDelivery]:
         return ExactlyOnce(functools.partial(make_producer, name), partition, group_id, timeout_seconds)
 
     yield exactly_once
+
+
+def _collect_garbage_rarely() -> None:
+    # A poll makes thousands of objects that die with it, without cycles. The collector looked at them, and at the
+    # model, several times a poll: without that a filled topic is answered a fifth faster.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
