@@ -1,4 +1,4 @@
-"""`python -m app serve | train | evaluate | drift | synthesize`."""
+"""`python -m app serve | train | evaluate | compare | drift | synthesize`."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ _EXIT_CODE_INTERRUPTED = 130
 _TRAINING_COMMANDS = {
     "train": ("train", "train on labelled transactions and measure"),
     "evaluate": ("evaluate", "measure an artifact on labelled transactions"),
+    "compare": ("compare", "train several models on one split in time and compare them"),
     "drift": ("drift", "say which features of newer transactions are not what an artifact was trained on"),
     "synthesize": ("synthetic", "make up labelled transactions"),
 }

@@ -149,8 +149,8 @@ def run(plan: Plan) -> int:
     train, test = dataset.split(plan.test_fraction)
     columns = columns_of(dataset, plan.time, plan.amount)
     found = _search(plan, train, columns)
-    choice = _chosen(plan.wishes) if found is None else found.best.choice
-    _check(plan.file, choice, train, columns)
+    choice = chosen(plan.wishes) if found is None else found.best.choice
+    check_choice(plan.file, choice, train, columns)
     if found is not None:
         console.print(_search_table(found))
     indexed = index_pipeline(make_pipeline(choice, columns, train))
@@ -211,7 +211,7 @@ def _search(plan: Plan, train: Part, columns: Columns) -> Search | None:
     return search(plan.search, folds_of(plan.file, train, plan.folds), columns, plan.wishes)
 
 
-def _chosen(wishes: Wishes) -> Choice:
+def chosen(wishes: Wishes) -> Choice:
     """The defaults, where nothing was wished."""
     space = DEFAULT_CHOICE.space
     if wishes.scaler == "classic":
@@ -223,7 +223,8 @@ def _chosen(wishes: Wishes) -> Choice:
     )
 
 
-def _check(file: Path, choice: Choice, train: Part, columns: Columns) -> None:
+def check_choice(file: Path, choice: Choice, train: Part, columns: Columns) -> None:
+    """Raise where the training part is too small, or too narrow, for a model."""
     if choice.neighbors > train.n_frauds:
         raise TrainingError(
             f"{file}: the earlier part has {train.n_frauds:,} frauds, fewer than the {choice.neighbors} neighbours "
