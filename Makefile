@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := app bridge benchmarks chaos tests
 
-.PHONY: help install demo pictures test chaos bench bench-quick lint format artifact clean
+.PHONY: help install demo pictures test compose-test chaos bench bench-quick lint format artifact clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed-test ## Make .venv with everything: to run, to train, to test
 	@echo "Ready: try $(BIN)/python -m app --help and $(BIN)/python -m bridge --help"
@@ -24,6 +24,9 @@ pictures: demo ## Make the pictures of docs/pictures again, out of a run of the 
 
 test: $(VENV)/.installed-test lint ## Linters, types, floors, unit tests, integration tests on a real broker
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+compose-test: $(VENV)/.installed-test ## Build the image, bring the containers up, scale, kill, audit (needs Docker or podman, so no part of `make test`)
+	$(BIN)/python -m tests.compose $(COMPOSE_ARGS)
 
 chaos: $(VENV)/.installed-test ## Break bridges, brokers and connections under load and audit what is left (35 minutes; SCENARIO=… plays one)
 	$(BIN)/python -m chaos $(SCENARIO)

@@ -117,8 +117,8 @@ def test_the_settings_of_a_secured_broker_are_taken(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("document", _DOCUMENTS)
 def test_every_target_of_make_that_is_named_exists(document: str) -> None:
-    targets = set(re.findall(r"^([a-z]+):.*##", (_ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", _DOCUMENTS[document], flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*##", (_ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", _DOCUMENTS[document], flags=re.MULTILINE))
 
     assert {"demo", "test"} & named
     assert named <= targets

@@ -1,0 +1,1 @@
+"""The images and the composed deployment, built and broken for real."""
