@@ -26,7 +26,7 @@ class ScoringService:
     async def score_one(self, transaction: Transaction) -> Prediction:
         """The prediction of one transaction.
 
-        Almost every transaction is certified, in 50 us at most; a thread would cost it 100 us and more, waiting for the
+        Almost every transaction is certified, in some 45 us; a thread would cost it 100 us and more, waiting for the
         interpreter not included. The others need a search, which can take milliseconds, and go to a thread.
         """
         with self.metrics.score_seconds.time():
