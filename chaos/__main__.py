@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 
 from rich.console import Console
@@ -14,7 +15,9 @@ from chaos.scenarios import SCENARIOS, run
 from chaos.stage import shipped_model
 from tests.integration.broker import NoBrokerError
 
-_console = Console(soft_wrap=True, highlight=False)
+_WIDTH_OF_A_FILE = 150
+
+_console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = set(parsed.scenarios) - SCENARIOS.keys()
     if unknown:
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its complaints of what is done here are no news
     try:
         return _play(parsed.scenarios or list(SCENARIOS))
     except NoBrokerError as error:

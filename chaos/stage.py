@@ -38,7 +38,7 @@ class Script:
     n_bridges: int = 3
     n_running: int = 3
     n_partitions: int = 6
-    rate_per_second: float = 1_000
+    rate_per_second: float = 500
     settings: Mapping[str, str] = field(default_factory=dict)
     guarantee: str = "exactly-once"
     expects_doubles: bool = False
@@ -99,6 +99,9 @@ class Stage:
             "BRIDGE_PROCESSING_GUARANTEE": self.script.guarantee,
             "BRIDGE_SESSION_TIMEOUT_MS": "6000",
             "BRIDGE_HTTP_PORT": "0",
+            # Three bridges share the processors with the broker and the traffic: one thread each, and none that spins.
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
             **self.script.settings,
         }
 
