@@ -39,6 +39,11 @@ class Member:
     async def wait_until_ready(self) -> None:
         await self.process.wait_for_log(READY, timeout_seconds=120)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it was given its partitions."""
+        return READY in self.process.log
+
     def kill(self) -> None:
         """SIGKILL, at whatever it is doing."""
         self._is_wanted = False

@@ -76,6 +76,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         prove_resident_mib: the most memory that it held.
         last_words: of the bridges that ended by themselves.
         notes: what else is worth knowing.
+        load_average: of the machine, just before: what others did there at the time makes everything slower.
         measured_at: when.
         machine: where.
     """
@@ -105,6 +106,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     prove_resident_mib: float
     last_words: list[str]
     notes: list[str]
+    load_average: float
     measured_at: str
     machine: Machine
 
@@ -169,7 +171,11 @@ def block(outcomes: Sequence[Outcome]) -> str:
     places = sorted({f"{_place(outcome.machine)}" for outcome in outcomes})
     days = sorted({outcome.measured_at[:10] for outcome in outcomes})
     soaks = "".join(f"\n{soak_table(outcome)}" for outcome in outcomes if outcome.scenario == "soak")
-    return f"{table(outcomes)}{soaks}\nMeasured on {' to '.join(days[:1] + days[1:][-1:])}: {'; '.join(places)}.\n"
+    loads = sorted(outcome.load_average for outcome in outcomes)
+    load = f"Load average of the machine before the runs: {loads[0]:.1f} to {loads[-1]:.1f}.\n" if loads else ""
+    return (
+        f"{table(outcomes)}{soaks}\nMeasured on {' to '.join(days[:1] + days[1:][-1:])}: {'; '.join(places)}.\n{load}"
+    )
 
 
 def quoted(document: str) -> str:

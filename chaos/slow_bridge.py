@@ -7,9 +7,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-from app.scoring.prediction import Prediction
-from app.scoring.scorer import Scorer
 from bridge.__main__ import run_command
+from bridge.answer import Answer, Answerer
 
 MAX_POLL_INTERVAL_MS = 3_000
 SLOW_SECONDS = 8.0
@@ -18,23 +17,23 @@ _SLOW_EVERY_SECONDS = 15.0
 
 def make_slow() -> None:
     """Shorten the patience of every consumer of this process, and make a batch take longer than it every while."""
-    make_consumer, score = AIOKafkaConsumer.__init__, Scorer.score
+    make_consumer, answer = AIOKafkaConsumer.__init__, Answerer.answer
     slow_at = itertools.count(time.monotonic() + _SLOW_EVERY_SECONDS, _SLOW_EVERY_SECONDS)
     due = next(slow_at)
 
     def make_impatient_consumer(self: AIOKafkaConsumer, *topics: str, **arguments: Any) -> None:
         make_consumer(self, *topics, **arguments | {"max_poll_interval_ms": MAX_POLL_INTERVAL_MS})
 
-    def score_slowly(self: Scorer, *arguments: Any) -> list[Prediction]:
+    def answer_slowly(self: Answerer, *arguments: Any) -> Answer:
         nonlocal due
         if time.monotonic() > due:
             due = next(slow_at)
             print("a slow batch begins", file=sys.stderr, flush=True)  # noqa: T201 - for the count of slow batches
             time.sleep(SLOW_SECONDS)
-        return score(self, *arguments)
+        return answer(self, *arguments)
 
     AIOKafkaConsumer.__init__ = make_impatient_consumer
-    Scorer.score = score_slowly  # type: ignore[method-assign, assignment]
+    Answerer.answer = answer_slowly  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

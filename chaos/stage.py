@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
 import re
 import tempfile
@@ -78,6 +79,7 @@ class Stage:
         self._model = model
         self._resources: list[Resources] = []
         self._started_at = time.monotonic()
+        self._load_average = round(os.getloadavg()[0], 1)
         names = ("transactions", "predictions", "alerts", "dead-letters")
         self.transactions, self.predictions, self.alerts, self.dead_letters = map(self.topics.name, names)
         self.group = self.topics.name("bridges")
@@ -102,6 +104,7 @@ class Stage:
             # Three bridges share the processors with the broker and the traffic: one thread each, and none that spins.
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(_ROOT),  # for bridges of this package, which is not installed
             **self.script.settings,
         }
 
@@ -188,6 +191,7 @@ class Stage:
             prove_resident_mib=round(prove_mib, 1),
             last_words=[_without_names(words) for member in self.members for words in member.last_words],
             notes=self.notes,
+            load_average=self._load_average,
             measured_at=outcomes.now(),
             machine=outcomes.this_machine(),
         )
