@@ -27,6 +27,7 @@ _ROOT = Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
 _EXAMPLE = (_ROOT / ".env.example").read_text(encoding="utf-8")
 _DOCUMENTS = {name: (_ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+_MODELS = (_ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 _SHIPPED_ARTIFACT = _ROOT / "model_artifacts" / "default"
 _SETTINGS: dict[str, type[BaseSettings]] = {"APP": app.settings.Settings, "BRIDGE": bridge.settings.Settings}
 _RUN: dict[str, Callable[[list[str]], int]] = {
@@ -131,7 +132,7 @@ def _commands(text: str) -> list[tuple[str, str, list[str]]]:
     return [(package, command, re.findall(r"--[a-z-]+", rest)) for package, command, rest in found]
 
 
-@pytest.mark.parametrize(("package", "command", "flags"), _commands(_README), ids=str)
+@pytest.mark.parametrize(("package", "command", "flags"), _commands(_README) + _commands(_MODELS), ids=str)
 def test_every_command_and_flag_that_is_named_exists(
     package: str, command: str, flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,10 +165,10 @@ def test_the_figures_of_the_shipped_model_are_its_manifests() -> None:
     assert f"was trained on {training['train_rows']:,} synthetic transactions" in sentences
     assert f"On the {training['test_rows']:,} later ones of the sample" in sentences
     assert f"average precision is {metrics['average_precision']:.2f}," in sentences
-    assert metrics["false_positives"] == 0
+    assert metrics["false_positives"] == 1
     caught, frauds = metrics["true_positives"], training["test_frauds"]
-    assert f"with {caught} of {frauds} frauds caught and no false alert" in sentences
-    assert f"{caught} caught, {frauds - caught} missed, 0 false" in sentences
+    assert f"with {caught} of {frauds} frauds caught and 1 false alert" in sentences
+    assert f"{caught} caught, {frauds - caught} missed, 1 false" in sentences
 
 
 def test_training_on_the_sample_works_as_it_stands_there(
@@ -181,8 +182,8 @@ def test_training_on_the_sample_works_as_it_stands_there(
 
     assert app.__main__.run_command(arguments) == 0
     assert "average precision" in capsys.readouterr().out
-    assert read_manifest(tmp_path).training["test_frauds"] == 6
-    assert "Six frauds in the later part" in _README
+    assert read_manifest(tmp_path).training["test_frauds"] == 16
+    assert "Sixteen frauds in the later part" in _README
 
 
 @pytest.fixture(scope="module")
