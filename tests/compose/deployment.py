@@ -18,6 +18,7 @@ _BUILD_SECONDS = 1200.0
 _START_SECONDS = 600.0
 _COMMAND_SECONDS = 300.0
 _ATTEMPT_PAUSE_SECONDS = 2.0
+_NAMES = ("--format", "{{.Names}}")
 _PORTS = (
     "NEIGHBORWATCH_KAFKA_PORT",
     "NEIGHBORWATCH_APP_PORT",
@@ -60,6 +61,10 @@ class Deployment:
 
     def down(self) -> None:
         """Remove everything of the project, volumes too."""
+        # By label first: podman-compose forgets the containers that a scaled service has more than its file says.
+        names = self._engine("ps", "-a", "--filter", f"label=com.docker.compose.project={_PROJECT}", *_NAMES).split()
+        if names:
+            self._engine("rm", "-f", *names)
         self._call("--profile", "sample", "--profile", "command", "down", "-v", seconds=_COMMAND_SECONDS)
 
     def run(self, *arguments: str) -> "subprocess.Popen[str]":
@@ -89,7 +94,7 @@ class Deployment:
             "ps",
             *("--filter", f"label=com.docker.compose.project={_PROJECT}"),
             *("--filter", f"label=com.docker.compose.service={service}"),
-            *("--format", "{{.Names}}"),
+            *_NAMES,
         ).split()
 
     def kill(self, container: str) -> None:
