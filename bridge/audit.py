@@ -23,7 +23,7 @@ from bridge.offset_range import OffsetRange
 _OPEN_INPUTS = 60_000  # over all partitions; about 300 bytes each
 _LEAST_OPEN_INPUTS = 1_000
 _MOST_OPEN_INPUTS = 300_000  # of one partition, most of them lost; then the oldest are judged as they are
-_EARLY_OUTPUTS = 20_000  # of one partition of an output topic
+_EARLY_OUTPUTS = 5_000  # of one partition of an output topic; about 600 bytes each
 _GAPS = 10_000
 _EXAMPLES = 10
 

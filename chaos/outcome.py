@@ -142,7 +142,7 @@ def soak_table(outcome: Outcome) -> str:
     """How a long run began and how it ended, as a Markdown table."""
     minutes = len(outcome.latency) / 2
     first, last = outcome.latency[1:5], outcome.latency[-5:-1]
-    early = [at for at in outcome.resources if at.seconds < 150]  # noqa: PLR2004 - the first two minutes and a half
+    early = [at for at in outcome.resources if 60 < at.seconds < 210]  # noqa: PLR2004 - after the start
     late = [at for at in outcome.resources if at.seconds > outcome.resources[-1].seconds - 150]
     rows = (
         (f"soak of {minutes:.0f} minutes", "near the beginning", "near the end"),
