@@ -20,6 +20,8 @@ from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardSca
 from app.scoring.transaction import FeatureMatrix
 
 _Step = Callable[[FeatureMatrix], FeatureMatrix]
+_DISCRIMINANT = "discriminant"
+
 _Column = npt.NDArray[np.float64]
 
 
@@ -40,8 +42,10 @@ class Scaling:
         if not len(self._steps):
             return list(feature_names)
         names = self._steps.get_feature_names_out(list(feature_names))
-        # A ColumnTransformer puts the name of its part before the feature's, with two underscores between.
-        return [str(name).rpartition("__")[2] for name in names]
+        # A ColumnTransformer puts the name of its part before the feature's, with two underscores between; the part
+        # of a learned direction has one column, which is no feature's and has the part's name.
+        parted = [str(name).rpartition("__") for name in names]
+        return [_DISCRIMINANT if part == _DISCRIMINANT else name for part, _, name in parted]
 
 
 def _step_of(transformer: Any) -> _Step:

@@ -7,6 +7,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
+from app.scoring.scaling import Scaling
 from app.training.space import Columns, Space, fit_space, separations
 from tests.unit.app.training.conftest import make_frame
 
@@ -80,6 +81,12 @@ def test_the_discriminant_is_one_more_column_of_its_own_weight() -> None:
 
     assert transformed.shape == (len(FEATURES), 4)
     assert transformed[:, 3].std() == pytest.approx(6.0)
+
+
+def test_the_columns_of_a_space_have_the_names_of_their_features() -> None:
+    scaling = Scaling(fit_space(Space(), COLUMNS, FEATURES, LABELS))
+
+    assert scaling.names(NAMES) == ["V1", "V2", "Amount", "discriminant"]
 
 
 def test_the_time_counts_only_when_it_is_asked_for() -> None:
