@@ -1,5 +1,5 @@
 # One image for every command: `docker run neighborwatch bridge run`, `… app serve`, `… bridge prove`.
-# With `--build-arg EXTRAS=` it has only what serves and streams, without training, pictures and demo, and is 380 MB smaller.
+# With `--build-arg EXTRAS=` it has only what serves and streams, without training, pictures and demo, and is 400 MB smaller.
 
 FROM python:3.11-slim AS build
 ARG EXTRAS=demo
