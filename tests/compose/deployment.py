@@ -18,7 +18,6 @@ _BUILD_SECONDS = 1200.0
 _START_SECONDS = 600.0
 _COMMAND_SECONDS = 300.0
 _ATTEMPT_PAUSE_SECONDS = 2.0
-_NAMES = ("--format", "{{.Names}}")
 _PORTS = (
     "NEIGHBORWATCH_KAFKA_PORT",
     "NEIGHBORWATCH_APP_PORT",
@@ -61,10 +60,10 @@ class Deployment:
 
     def down(self) -> None:
         """Remove everything of the project, volumes too."""
-        # By label first: podman-compose forgets the containers that a scaled service has more than its file says.
-        names = self._engine("ps", "-a", "--filter", f"label=com.docker.compose.project={_PROJECT}", *_NAMES).split()
-        if names:
-            self._engine("rm", "-f", *names)
+        # The bridges first: podman-compose forgets those that a scaled service has more than its file says.
+        bridges = self.containers("bridge", "-a")
+        if bridges:
+            self._engine("rm", "-f", *bridges)
         self._call("--profile", "sample", "--profile", "command", "down", "-v", seconds=_COMMAND_SECONDS)
 
     def run(self, *arguments: str) -> "subprocess.Popen[str]":
@@ -88,13 +87,14 @@ class Deployment:
         except ValueError as error:
             raise DeploymentError(f"{' '.join(arguments)} gave no JSON: {_tail(output + errors)}") from error
 
-    def containers(self, service: str) -> list[str]:
-        """The running ones, by name."""
+    def containers(self, service: str, *options: str) -> list[str]:
+        """The running ones, by name; with `-a` the others too."""
         return self._engine(
             "ps",
+            *options,
             *("--filter", f"label=com.docker.compose.project={_PROJECT}"),
             *("--filter", f"label=com.docker.compose.service={service}"),
-            *_NAMES,
+            *("--format", "{{.Names}}"),
         ).split()
 
     def kill(self, container: str) -> None:
