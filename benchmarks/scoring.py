@@ -1,29 +1,28 @@
 """Scoring alone: time a row in batches of several sizes, ours beside exact searches that do the same, and growth."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from app.training.dataset import read_dataset
-from app.training.synthetic import Plan, synthesize
 from benchmarks.environments import PeerMissingError, python_of, versions_of
 from benchmarks.figures import Ratio, Recorder, Result
 from benchmarks.machine import commit, machine, now, versions
 from benchmarks.peers.answering import sampled_rows
 from benchmarks.progress import rounds, tell
 from benchmarks.worker import Worker, WorkerError
-from benchmarks.workload import LABEL, TIME, Workload, prepare, save_model
+from benchmarks.workload import Workload, prepare, save_model
 
 OURS, BRUTE, TREE, FLAT = "Neighborwatch", "scikit-learn brute", "scikit-learn kd_tree", "faiss flat"
 BATCHES = (1, 32, 512, 2_048)
 _LATER_ROWS_OF_GROWTH = 4_000
+_JITTER = 0.1  # of a feature's deviation
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Plans:
     """How much is measured: rounds, rows by contestant and batch (slow ones on a sample), sizes of the growth."""
 
@@ -59,7 +58,7 @@ def run(work: Path, *, is_quick: bool) -> Result:
     workload = prepare(work)
     recorder = Recorder()
     contestants = _contestants(workload, plans, recorder, work)
-    contestants |= _growth(plans, recorder, work)
+    contestants |= _growth(workload, plans, recorder, work)
     return Result(
         benchmark="scoring",
         made_at=now(),
@@ -126,14 +125,14 @@ def _compare_answers(names: list[str], n_later: int, work: Path, notes: list[str
             )
 
 
-def _growth(plans: Plans, recorder: Recorder, work: Path) -> dict[str, dict[str, object]]:
-    """Time a row at a batch of 512 for references of growing size, synthetic, ours and scikit-learn's."""
+def _growth(workload: Workload, plans: Plans, recorder: Recorder, work: Path) -> dict[str, dict[str, object]]:
+    """Time a row at a batch of 512 for references of growing size, ours and scikit-learn's."""
     facts: dict[str, dict[str, object]] = {}
     with contextlib.ExitStack() as stack:
         workers = []
         for size in plans.sizes:
             tell(f"growth: training on {size:,} reference rows")
-            artifact, arrays = _grown(work, size)
+            artifact, arrays = _grown(workload, work, size)
             for name, command in _commands(artifact, arrays, recorder.notes):
                 if name in (OURS, BRUTE):
                     worker = stack.enter_context(Worker(name, *command))
@@ -148,15 +147,30 @@ def _growth(plans: Plans, recorder: Recorder, work: Path) -> dict[str, dict[str,
     return facts
 
 
-def _grown(work: Path, size: int) -> tuple[Path, Path]:
+def _grown(workload: Workload, work: Path, size: int) -> tuple[Path, Path]:
+    """Fit a model on so many rows like those of the earlier part.
+
+    Fewer than it has are taken from it, evenly over its time. More are drawn from it, and each is moved by a tenth of
+    each feature's deviation, which keeps the shape of the data and makes no row equal to another (the smoothed
+    bootstrap; Efron and Tibshirani, An Introduction to the Bootstrap, section 16.4).
+    """
     directory = work / f"grown-{size}"
     directory.mkdir(exist_ok=True)
-    file = directory / "synthetic.parquet"
-    n_rows = size + _LATER_ROWS_OF_GROWTH
-    synthesize(Plan(rows=n_rows, seed=7)).to_parquet(file)
-    later_share = _LATER_ROWS_OF_GROWTH / n_rows
-    dataset = read_dataset(file, LABEL, TIME)
-    return save_model(directory, *dataset.split(later_share), dataset.feature_names)
+    earlier, later = workload.reference, workload.later
+    if size <= len(earlier.labels):
+        rows = np.linspace(0, len(earlier.labels) - 1, size).astype(int)
+        features = earlier.features[rows]
+    else:
+        generator = np.random.default_rng(7)
+        rows = np.sort(generator.integers(len(earlier.labels), size=size))
+        deviations = earlier.features.std(axis=0)
+        features = earlier.features[rows] + _JITTER * deviations * generator.normal(size=(size, len(deviations)))
+    reference = dataclasses.replace(earlier, features=features, labels=earlier.labels[rows], times=earlier.times[rows])
+    first = np.linspace(0, len(later.labels) - 1, _LATER_ROWS_OF_GROWTH).astype(int)
+    asked = dataclasses.replace(
+        later, features=later.features[first], labels=later.labels[first], times=later.times[first]
+    )
+    return save_model(directory, reference, asked, workload.feature_names)
 
 
 def _ratios(recorder: Recorder, plans: Plans) -> list[Ratio]:
