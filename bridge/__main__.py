@@ -1,4 +1,4 @@
-"""`python -m bridge run | produce | alerts | dead-letters | report | prove | rescore | demo`."""
+"""`python -m bridge run | produce | alerts | dead-letters | report | prove | rescore | doctor | demo`."""
 
 import argparse
 import asyncio
@@ -15,6 +15,7 @@ from bridge.errors import BridgeError
 from bridge.settings import Settings
 
 _EXIT_CODE_INTERRUPTED = 130
+_SPEAKING = ("demo", "doctor", "report", "prove", "rescore")
 
 
 def run_command(arguments: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def run_command(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings()
         # Some commands speak to people in sentences; what they do on the way is no news.
-        logs.configure("warning" if parsed.command in ("demo", "report", "prove", "rescore") else settings.log_level)
+        logs.configure("warning" if parsed.command in _SPEAKING else settings.log_level)
         return asyncio.run(_command(settings, parsed))
     except ValidationError as error:
         for problem in error.errors():
@@ -59,6 +60,7 @@ def _command(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, A
         "report": _report,
         "prove": _prove,
         "rescore": _rescore,
+        "doctor": _doctor,
         "demo": _demo,
     }[parsed.command]
     return start(settings, parsed)
@@ -132,6 +134,12 @@ def _rescore(settings: Settings, parsed: argparse.Namespace) -> Coroutine[Any, A
     return rescore.run(settings, rescore.plan_of(parsed))
 
 
+def _doctor(settings: Settings, _: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    from bridge import doctor  # noqa: PLC0415 - see above
+
+    return doctor.run(settings)
+
+
 async def _finished(command: Coroutine[Any, Any, None]) -> int:
     await command
     return 0
@@ -152,10 +160,11 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
         ("report", "sums, latency and pictures of what stands in the topics"),
         ("prove", "was every transaction answered once, in order, with what the model says?"),
         ("rescore", "score a range again into another topic, and tell what is different"),
+        ("doctor", "does everything that the bridge needs work, and if not, what is to be done?"),
         ("demo", "everything on this machine: broker, stream, alerts, summary"),
     ):
         command = commands.add_parser(name, help=summary)
-        if name == wanted and name not in ("run", "alerts"):
+        if name == wanted and name not in ("run", "alerts", "doctor"):
             importlib.import_module(f"bridge.{name.replace('-', '_')}").add_arguments(command)
     return parser
 

@@ -16,6 +16,7 @@ from app import __version__
 from app.scoring.prediction import Method
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
+from bridge.board import Board
 from bridge.codec import Codec, DeadLetter, Record, encode_dead_letter_headers
 from bridge.delivery import Batches, Delivery, Output, Receipt
 from bridge.metrics import Metrics
@@ -43,6 +44,7 @@ class Answer:
     fraud_probabilities: list[float] = field(default_factory=list)
     alerts: list[bytes] = field(default_factory=list)
     dead_letters: Counter[str] = field(default_factory=Counter)
+    first_dead_letters: dict[str, str] = field(default_factory=dict)
     methods: Counter[Method] = field(default_factory=Counter)
     decode_seconds: float = 0.0
     score_seconds: float = 0.0
@@ -82,6 +84,8 @@ class Answerer:
                 headers = encode_dead_letter_headers(record, decoded, now, __version__)
                 answer.outputs.append(self._output(self._topics.dead_letters, record, record.value, headers))
                 answer.dead_letters[decoded.reason] += 1
+                place = f"{record.topic}[{record.partition}] {record.offset}"
+                answer.first_dead_letters.setdefault(decoded.reason, place)
             else:
                 readable.append((record, decoded))
         answer.decode_seconds = time.perf_counter() - started
@@ -129,8 +133,9 @@ class AnswerThread:
     One thread: numpy frees the interpreter lock in it, and more would only take the lock from each other.
     """
 
-    def __init__(self, answerer: Answerer, metrics: Metrics) -> None:
+    def __init__(self, answerer: Answerer, metrics: Metrics, board: Board) -> None:
         self.metrics = metrics
+        self._board = board
         self._answerer = answerer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer")
 
@@ -155,11 +160,13 @@ class AnswerThread:
             metrics.found.labels(method).inc(count)
         for reason, count in answer.dead_letters.items():
             metrics.dead_letters.labels(reason).inc(count)
-            _log.warning("dead letters", reason=reason, count=count)
+            _log.warning("dead letters", reason=reason, count=count, first=answer.first_dead_letters[reason])
         metrics.fraud_probabilities.observe(np.array(answer.fraud_probabilities))
-        metrics.latency_seconds.observe(now - np.array(answer.received_at_seconds))
+        latencies_seconds = now - np.array(answer.received_at_seconds)
+        metrics.latency_seconds.observe(latencies_seconds)
         written_at = poll.written_at_seconds
         metrics.record_latency_seconds.observe(now - written_at[written_at > 0])  # a sender may write no time
+        self._board.note(poll.n_records, latencies_seconds, answer.alerts)
 
     def close(self) -> None:
         """Wait for what is being answered."""

@@ -111,6 +111,7 @@ async def _show(given: Settings, plan: Plan, console: Console) -> int:
         service_port = free_port()
         processes = await stack.enter_async_context(_processes(settings, service_port, plan.output))
         bridge_address, service_address = (f"http://{_HOST}:{port}" for port in (settings.http_port, service_port))
+        console.print(f"Live page, once it is ready: {bridge_address}/")
         console.print("Waiting for the scoring service, the bridge and the alert consumer …")
         await processes.wait_until_ready("service", service_address)
         await processes.wait_until_ready("bridge", bridge_address)
@@ -120,14 +121,15 @@ async def _show(given: Settings, plan: Plan, console: Console) -> int:
         await _conclude(settings, plan, reader, console)
         if plan.keeps_running:
             console.print(f"Everything keeps running on the broker at {settings.bootstrap_servers}; Ctrl+C ends it.")
+            console.print(f"Watch it live: {bridge_address}/")
             console.print(f"Score a transaction yourself: {service_address}/docs")
             console.print(f"Metrics: {bridge_address}/metrics and {service_address}/metrics", soft_wrap=True)
             with contextlib.suppress(asyncio.CancelledError):  # the way to end it, no interruption
                 await asyncio.Event().wait()
             return _exit_code(reader)
         console.print(
-            f"The service was at {service_address}/docs, metrics at {bridge_address}/metrics and "
-            f"{service_address}/metrics; `make demo KEEP=1` leaves them open.",
+            f"The live page was at {bridge_address}/, the service at {service_address}/docs, metrics at "
+            f"{bridge_address}/metrics and {service_address}/metrics; `make demo KEEP=1` leaves them open.",
             soft_wrap=True,
         )
     return _exit_code(reader)
@@ -192,6 +194,7 @@ async def _processes(settings: Settings, service_port: int, directory: Path) -> 
         "APP_PORT": str(service_port),
         "APP_ARTIFACT": str(settings.artifact),
         "APP_THRESHOLD": str(settings.threshold),
+        "BRIDGE_SERVICE_URL": f"http://{_HOST}:{service_port}",
     }
     processes = Processes(environment, directory)
     try:

@@ -34,11 +34,13 @@ class Limits:
         max_poll_records: most records of a partition that are answered at once; less than twice as many wait.
         drain_seconds: how long a rebalance waits for what is in hand.
         timeout_seconds: how long a broker that does not answer is waited for.
+        runaway_seconds: how long what waits may grow before that is a failure.
     """
 
     max_poll_records: int
     drain_seconds: float
     timeout_seconds: float
+    runaway_seconds: float
 
 
 class Lane:
@@ -47,6 +49,7 @@ class Lane:
     def __init__(self, ownership: Ownership, thread: AnswerThread, limits: Limits) -> None:
         self.partition = ownership.partition
         self.delivered_offset: int | None = None
+        self.is_lost = False  # its producer, until another one has begun
         self._ownership = ownership
         self._delivery = ownership.delivery
         self._thread = thread
@@ -110,6 +113,7 @@ class Lane:
             try:
                 await self._answer_everything()
             except LostProducerError as error:
+                self.is_lost = True
                 self._thread.metrics.aborted_transactions.inc()
                 _log.warning("a partition starts again", partition=self._task.get_name(), reason=str(error))
                 pause_seconds = self._next_pause_seconds(pause_seconds, error)
@@ -132,6 +136,7 @@ class Lane:
         self._oldest_ms.clear()
         self._in_hand_since = None
         self.delivered_offset = await self._ownership.begin(self._limits.timeout_seconds)
+        self.is_lost = False
         fetching = asyncio.create_task(self._fetch())
         fetching.add_done_callback(lambda _: self._came.set())
         ahead: asyncio.Task[Poll] | None = None

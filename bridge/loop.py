@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -12,9 +13,9 @@ from aiokafka.errors import KafkaError
 from bridge.answer import AnswerThread
 from bridge.delivery import Delivery, Ownership, partition_name
 from bridge.errors import BrokerRefusedError, DeafConsumerError
+from bridge.health import Check, Health
 from bridge.lane import Lane, Limits
 from bridge.metrics import Metrics
-from bridge.status import Readiness
 from bridge.watchdog import Hearing, Watchdog
 
 _PULSE_SECONDS = 0.2  # how long a stop or a failure may go unnoticed
@@ -59,19 +60,42 @@ class Bridge:
         """Finish the polls in hand, then return from `main_loop`."""
         self._stopping = True
 
-    def readiness(self) -> Readiness:
-        """Whether transactions are being answered, for the supervisor."""
+    def readiness(self) -> Health:
+        """Whether transactions are being answered; may be asked from any thread."""
+        lanes = self._lanes
         if self._stopping:
-            return Readiness(is_ready=False, reason="stopping")
-        if self._lanes is None or not self._lanes.has_joined:
-            return Readiness(is_ready=False, reason="has not joined the consumer group yet")
-        if any(lane.in_hand_seconds > _SLOW_POLL_SECONDS for lane in self._lanes.all):
-            return Readiness(is_ready=False, reason="waits for the broker to confirm a poll")
-        if self._watchdog.hearing() >= Hearing.STILL_DEAF:
-            return Readiness(is_ready=False, reason="transactions wait and none arrives")
-        if self._watchdog.broker_silent_seconds > _SILENT_BROKER_SECONDS:
-            return Readiness(is_ready=False, reason="the broker does not answer")
-        return Readiness(is_ready=True, reason="transactions are being answered")
+            return Health([Check("group", is_good=False, reason="stopping")])
+        silent = self._watchdog.broker_silent_seconds > _SILENT_BROKER_SECONDS
+        broker = Check("broker", not silent, "the broker does not answer" if silent else "the broker answers")
+        if lanes is None or not lanes.has_joined:
+            return Health([broker, Check("group", is_good=False, reason="has not joined the consumer group yet")])
+        partitions = lanes.all
+        owned = f"owns {len(partitions)} partitions" if partitions else "stands by: others own every partition"
+        slow = any(lane.in_hand_seconds > _SLOW_POLL_SECONDS for lane in partitions)
+        lost = ", ".join(partition_name(lane.partition) for lane in partitions if lane.is_lost)
+        deaf = self._watchdog.hearing() >= Hearing.STILL_DEAF
+        return Health(
+            [
+                Check(
+                    "delivery", not slow, "waits for the broker to confirm a poll" if slow else "polls are confirmed"
+                ),
+                broker,
+                Check("group", is_good=True, reason=owned),
+                Check("producers", not lost, f"{lost} lost its producer" if lost else "none is lost"),
+                Check("consumer", not deaf, "transactions wait and none arrives" if deaf else "hears what comes"),
+                self._lag_check(),
+            ]
+        )
+
+    def _lag_check(self) -> Check:
+        backlog = self._watchdog.backlog
+        growing_seconds = backlog.growing_seconds(time.monotonic())
+        if growing_seconds > self._limits.runaway_seconds:
+            waits = (
+                f"{backlog.lag_records} transactions wait, and for {growing_seconds:.0f} s they have not become fewer"
+            )
+            return Check("lag", is_good=False, reason=waits)
+        return Check("lag", is_good=True, reason="transactions are being answered")
 
     async def main_loop(self, topic: str) -> None:
         """Consume the topic until a stop is requested.

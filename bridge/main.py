@@ -1,5 +1,6 @@
 """The composition root of `python -m bridge run`: what is made, in which order it starts, and in which it stops."""
 
+import asyncio
 import contextlib
 import functools
 import gc
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from app.scoring.artifact import load_artifact
 from app.scoring.scorer import Scorer
 from bridge.answer import Answerer, AnswerThread, OutputTopics
+from bridge.board import Board
 from bridge.codec import Codec
 from bridge.connection import consuming, probing, producing, transactional_producer
 from bridge.delivery import (
@@ -22,9 +24,11 @@ from bridge.delivery import (
     check_transactions,
     transactional_id,
 )
+from bridge.health import Vitals, starting
 from bridge.lane import Limits
 from bridge.loop import Bridge, MakeDelivery
 from bridge.metrics import Metrics
+from bridge.page import About, Page
 from bridge.pulse import Pulse
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
@@ -44,35 +48,33 @@ async def run(settings: Settings) -> None:
         ArtifactError: the model cannot be used.
         BridgeError: the broker or a port cannot be used, or the broker did not confirm what was published.
     """
-    artifact = load_artifact(settings.artifact, settings.artifact_sha256)
-    scorer = Scorer(artifact, settings.threshold)
-    _collect_garbage_rarely()
-    codec = Codec(artifact.manifest, settings.max_record_bytes)
-    partitions = await prepare_topics(settings, (settings.transactions_topic, *settings.output_topics))
-    topics = OutputTopics(
-        predictions=settings.predictions_topic,
-        alerts=settings.alerts_topic,
-        dead_letters=settings.dead_letter_topic,
-        processed=settings.processed_topic,
-        partitions=partitions,
-    )
     metrics = Metrics()
-    metrics.name_model(artifact.manifest.model_version)
-    async with _deliveries(settings) as make_delivery, probing(settings) as probe:
-        bridge = Bridge(
-            lambda: consuming(settings, settings.group_id, settings.group_instance_id),
-            make_delivery,
-            AnswerThread(Answerer(codec, scorer, topics), metrics),
-            Limits(
-                max_poll_records=settings.max_poll_records,
-                drain_seconds=settings.session_timeout_ms / 2000,
-                timeout_seconds=settings.broker_timeout_seconds,
-            ),
-            Watchdog(probe, metrics, settings.deaf_seconds),
+    pulse = Pulse(metrics.event_loop_lag_seconds)
+    vitals = Vitals(pulse)
+    board, about = Board(), _about(settings)
+    status = create_status_app(metrics.registry, vitals, Page(board, metrics, vitals, about))
+    async with serving(status, settings.http_host, settings.http_port) as address, pulse.beating():
+        artifact = await asyncio.to_thread(load_artifact, settings.artifact, settings.artifact_sha256)
+        scorer = await asyncio.to_thread(Scorer, artifact, settings.threshold)
+        _collect_garbage_rarely()
+        metrics.name_model(artifact.manifest.model_version)
+        about.name_model(artifact.manifest)
+        vitals.readiness = starting("waits for the broker and its topics")
+        partitions = await prepare_topics(settings, (settings.transactions_topic, *settings.output_topics))
+        topics = OutputTopics(
+            predictions=settings.predictions_topic,
+            alerts=settings.alerts_topic,
+            dead_letters=settings.dead_letter_topic,
+            processed=settings.processed_topic,
+            partitions=partitions,
         )
-        status = create_status_app(metrics.registry, bridge.readiness)
-        with stop_on_signal(bridge.request_stop):
-            async with serving(status, settings.http_host, settings.http_port) as address:
+        codec = Codec(artifact.manifest, settings.max_record_bytes)
+        thread = AnswerThread(Answerer(codec, scorer, topics), metrics, board)
+        async with _deliveries(settings) as make_delivery, probing(settings) as probe:
+            watchdog = Watchdog(probe, metrics, settings.deaf_seconds)
+            bridge = _bridge(settings, make_delivery, thread, watchdog)
+            vitals.readiness = bridge.readiness
+            with stop_on_signal(bridge.request_stop):
                 _log.info(
                     "bridge runs",
                     transactions=settings.transactions_topic,
@@ -82,9 +84,34 @@ async def run(settings: Settings) -> None:
                     guarantee=settings.processing_guarantee,
                     http=address,
                 )
-                async with Pulse(metrics.event_loop_lag_seconds).beating():
-                    await bridge.main_loop(settings.transactions_topic)
+                await bridge.main_loop(settings.transactions_topic)
     _log.info("bridge stopped; every poll that was answered is committed")
+
+
+def _about(settings: Settings) -> About:
+    return About(
+        topic=settings.transactions_topic,
+        group=settings.group_id,
+        guarantee=settings.processing_guarantee,
+        service_url=str(settings.service_url) if settings.service_url else None,
+        threshold=settings.threshold,
+    )
+
+
+def _bridge(settings: Settings, make_delivery: MakeDelivery, thread: AnswerThread, watchdog: Watchdog) -> Bridge:
+    limits = Limits(
+        max_poll_records=settings.max_poll_records,
+        drain_seconds=settings.session_timeout_ms / 2000,
+        timeout_seconds=settings.broker_timeout_seconds,
+        runaway_seconds=settings.runaway_seconds,
+    )
+    return Bridge(
+        lambda: consuming(settings, settings.group_id, settings.group_instance_id),
+        make_delivery,
+        thread,
+        limits,
+        watchdog,
+    )
 
 
 @contextlib.asynccontextmanager

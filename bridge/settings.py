@@ -71,13 +71,19 @@ class Settings(BaseSettings):
     deaf_seconds: float = Field(
         30, gt=0, description="When transactions wait and none arrives for this long, the consumer is made anew"
     )
+    runaway_seconds: float = Field(
+        60, gt=0, description="When what waits has not become less for this long, readiness turns red"
+    )
     broker_timeout_seconds: float = Field(
         60, gt=0, description="How long an absent broker is waited for, at start and in the middle, before exit code 1"
     )
 
-    http_host: str = Field("127.0.0.1", description="Address of the bridge's metrics and health")
+    http_host: str = Field("127.0.0.1", description="Address of the bridge's live page, metrics and health")
     http_port: int = Field(
-        8001, ge=0, le=65_535, description="Port of the bridge's metrics and health; 0: any free one"
+        8001, ge=0, le=65_535, description="Port of the bridge's live page, metrics and health; 0: any free one"
+    )
+    service_url: HttpUrl | None = Field(
+        None, description="Address of the scoring service, linked from the live page; empty: no link"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
 

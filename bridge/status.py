@@ -1,10 +1,15 @@
-"""The bridge's HTTP port: metrics for Prometheus, and health for whoever restarts it."""
+"""The bridge's HTTP port: a page for people, metrics for Prometheus, and health for whoever restarts it.
+
+It has a thread and an event loop of its own, so that it can say that the bridge's does not turn, and so that whoever
+asks delays no transaction.
+"""
 
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import NamedTuple
+from dataclasses import asdict
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -14,28 +19,34 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge.errors import BridgeError
+from bridge.health import Health, Vitals
+from bridge.page import Page
 
 
-class Readiness(NamedTuple):
-    """Whether transactions are being answered, and why not."""
-
-    is_ready: bool
-    reason: str
-
-
-def create_status_app(registry: CollectorRegistry, readiness: Callable[[], Readiness]) -> Starlette:
+def create_status_app(registry: CollectorRegistry, vitals: Vitals, page: Page | None = None) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def live(_: Request) -> Response:
-        return JSONResponse({"status": "live"})
+        return _answer(vitals.liveness, "live")
 
     async def ready(_: Request) -> Response:
-        now = readiness()
-        status = "ready" if now.is_ready else "not ready"
-        return JSONResponse({"status": status, "reason": now.reason}, status_code=200 if now.is_ready else 503)
+        return _answer(vitals.readiness, "ready")
 
-    return Starlette(routes=[Route("/metrics", metrics), Route("/health/live", live), Route("/health/ready", ready)])
+    routes = [Route("/metrics", metrics), Route("/health/live", live), Route("/health/ready", ready)]
+    if page is not None:
+        routes += [Route("/", page.show), Route("/events", page.events)]
+    return Starlette(routes=routes)
+
+
+def _answer(ask: Callable[[], Health], word: str) -> JSONResponse:
+    health = ask()
+    body = {
+        "status": word if health.is_good else f"not {word}",
+        "reason": health.reason,
+        "checks": [asdict(check) for check in health.checks],
+    }
+    return JSONResponse(body, status_code=200 if health.is_good else 503)
 
 
 class _Server(uvicorn.Server):
@@ -54,12 +65,14 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
     """
     listener = _listen(host, port)
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), name="http", daemon=True)
+    thread.start()
     try:
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
+        app.state.is_closing = True  # ends the answers that have no end of their own
         server.should_exit = True
-        await task
+        await asyncio.to_thread(thread.join)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -123,6 +123,8 @@ class Watchdog:
         # Positions first: what comes in between is lag, and never the other way round.
         positions = {partition: await lane.position() for partition, lane in begun.items()}
         ends = await self._probe.end_offsets(list(begun)) if begun else {}
+        if not begun:
+            await self._probe.topics()  # whether the broker answers is asked even so
         lags = {partition: max(0, ends[partition] - position) for partition, position in positions.items()}
         self._tell(begun, positions, lags)
         waiting = {partition: positions[partition] for partition, lane in begun.items() if lane.is_waiting}

@@ -93,4 +93,4 @@ async def test_readiness_turns_red_while_the_broker_does_not_confirm(
             response = await client.get(f"{address}/health/ready")
         own_broker.resume()
 
-    assert response.json() == {"status": "not ready", "reason": "waits for the broker to confirm a poll"}
+    assert response.json()["reason"] == "waits for the broker to confirm a poll"

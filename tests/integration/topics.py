@@ -24,6 +24,7 @@ class Message:
     key: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = ()
     partition: int | None = None
+    timestamp_ms: int | None = None
 
 
 class Topics:
@@ -55,7 +56,14 @@ class Topics:
         """Publish in this order and wait for the broker's word; where each record went is the value."""
         async with AIOKafkaProducer(**self.connection, acks="all", max_request_size=_LARGEST_BYTES) as producer:
             futures = [
-                await producer.send(topic, message.value, message.key, message.partition, headers=list(message.headers))
+                await producer.send(
+                    topic,
+                    message.value,
+                    message.key,
+                    message.partition,
+                    timestamp_ms=message.timestamp_ms,
+                    headers=list(message.headers),
+                )
                 for message in messages
             ]
             done = await asyncio.gather(*futures)

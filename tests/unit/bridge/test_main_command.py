@@ -10,7 +10,7 @@ import pytest
 from bridge.__main__ import run_command
 from bridge.settings import Settings
 
-COMMANDS = ("run", "produce", "alerts", "dead-letters", "report", "demo")
+COMMANDS = ("run", "produce", "alerts", "dead-letters", "report", "prove", "rescore", "doctor", "demo")
 
 
 @pytest.fixture(autouse=True)
