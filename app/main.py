@@ -20,6 +20,7 @@ from app import __version__, logs
 from app.api.dependencies import LifespanState, ScoringService
 from app.api.errors import Problem, install_error_handlers
 from app.api.limits import BodyLimits
+from app.api.overload import ConcurrencyLimit
 from app.api.quick_score import QuickScore
 from app.api.request_metrics import RequestMetrics
 from app.api.routes import install_routes
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app)
     app.add_middleware(QuickScore, models=models)
     app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(ConcurrencyLimit, max_concurrency=settings.max_concurrency)
     app.add_middleware(
         RequestMetrics,
         addresses=[route.path for route in app.routes if isinstance(route, Route) and "{" not in route.path],

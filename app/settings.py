@@ -23,4 +23,7 @@ class Settings(BaseSettings):
     threshold: float = Field(0.8, gt=0, le=1, description="Probability from which a transaction is called fraud")
     max_body_bytes: int = Field(2_000_000, ge=1, description="A larger request body is refused with status 413")
     max_batch: int = Field(1_000, ge=1, description="Most transactions of one request to /score/batch")
+    max_concurrency: int = Field(
+        64, ge=1, description="Requests in hand beyond which the next is refused with status 503 and Retry-After"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
