@@ -98,6 +98,35 @@ def test_the_level_is_the_least_that_is_told(capsys: _Captured, level: str, expe
     assert [fact["level"] for fact in _facts(capsys)] == expected
 
 
+def test_a_warning_that_is_repeated_is_told_once_and_then_counted(
+    capsys: _Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.configure()
+    for _ in range(5):
+        structlog.get_logger("test").warning("no answer", partition=1)
+        logging.getLogger("some.library").error("no %s", "connection")
+    structlog.get_logger("test").warning("no answer", partition=2)
+    at_once = [(fact["event"], fact.get("partition")) for fact in _facts(capsys)]
+
+    monkeypatch.setattr(logs, "_COLLAPSE_SECONDS", -1)
+    structlog.get_logger("test").info("something else")
+
+    assert at_once == [("no answer", 1), ("no connection", None), ("no answer", 2)]
+    assert [(fact["event"], fact.get("repeated")) for fact in _facts(capsys)] == [
+        ("no answer", 4),
+        ("no connection (repeated 4 times)", None),
+        ("something else", None),
+    ]
+
+
+def test_news_are_told_as_often_as_they_come(capsys: _Captured) -> None:
+    logs.configure()
+    for _ in range(3):
+        structlog.get_logger("test").info("something")
+
+    assert len(_facts(capsys)) == 3
+
+
 def test_standard_output_is_left_to_answers(capsys: _Captured) -> None:
     logs.configure()
     structlog.get_logger("test").error("something")
