@@ -68,6 +68,7 @@ async def test_it_streams_sums_and_draws_on_the_embedded_broker(
     assert process.output.count("5 of 5 nearest are fraud") == 5
     assert re.search(r"p50 [0-9,.]+ ms, p95 [0-9,.]+ ms, p99 [0-9,.]+ ms", process.output)
     assert re.search(r"http://127\.0\.0\.1:\d+/docs", process.output)
+    assert re.search(r"The live page was at http://127\.0\.0\.1:\d+/,", process.output)
     pictures = [process.log_file.parent / "demo-output" / f"{name}.png" for name in ("stream", "latency", "scores")]
     assert [matplotlib.image.imread(picture).shape[:2] for picture in pictures] == [(600, 1000)] * 3
     await _until_nothing_is_left(process)

@@ -87,7 +87,7 @@ def test_it_shows_what_went_through(page: webdriver.Chrome) -> None:
     _until(page, lambda: _text(page, "status") == "Ready")
     _until(page, lambda: len(_cells(page, "#partition-rows tr")) == 3)
 
-    assert _text(page, "n-predictions") == f"of {_N_LEGITIMATE + 3} transactions"
+    assert _text(page, "n-predictions") == f"of {_N_LEGITIMATE + 3} since the start"
     assert _text(page, "catch-up") == "nothing waits"
     histogram = _cells(page, "#histogram tr")
     assert [histogram[0][2], histogram[-1][2]] == [str(_N_LEGITIMATE), "3"]

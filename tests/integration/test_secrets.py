@@ -38,7 +38,7 @@ async def test_the_bridge_and_the_alert_consumer_log_places_and_ids_and_no_card(
     good = transaction(fields, transaction_id="t-1", card_id=_CARD, name=_NAME, security="cvv-987")
     messages = [
         Message(good.value, _CARD.encode(), headers, partition=0),
-        Message(f"{_CARD} {_NAME} cvv-987".encode(), _CARD.encode(), headers, partition=0),
+        Message(f"{_NAME} {_CARD} cvv-987".encode(), _CARD.encode(), headers, partition=0),
         Message(json.dumps(fields | {"card_id": [_CARD, _NAME]}).encode(), None, headers, partition=0),
         Message(json.dumps(fields | {"Amount": f"{_CARD}"}).encode(), None, headers, partition=0),
     ]
