@@ -35,7 +35,7 @@ from app.training.space import Columns, FeatureWeights, Scaler, Space, fit_space
 from app.training.writing import whole_directory, write_whole
 
 PICTURE_FILE = "evaluation.png"
-DEFAULT_CHOICE = Choice(Space(), neighbors=25, votes="distance")
+DEFAULT_CHOICE = Choice(Space(), neighbors=50, votes="distance")
 
 _SHOWN_MODELS = 5
 _BASELINE_SHARE = 0.2
@@ -71,7 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="choose what is not given below by average precision on folds in time order (none)",
     )
     parser.add_argument("--folds", type=_positive, default=N_FOLDS, metavar="N", help=f"folds of a search ({N_FOLDS})")
-    parser.add_argument("--neighbors", type=_positive, default=None, metavar="K", help="neighbours that vote (25)")
+    parser.add_argument(
+        "--neighbors",
+        type=_positive,
+        default=None,
+        metavar="K",
+        help="neighbours that vote (50, or half of the frauds)",
+    )
     parser.add_argument(
         "--weights",
         choices=("uniform", "distance"),
@@ -149,7 +155,7 @@ def run(plan: Plan) -> int:
     train, test = dataset.split(plan.test_fraction)
     columns = columns_of(dataset, plan.time, plan.amount)
     found = _search(plan, train, columns)
-    choice = chosen(plan.wishes) if found is None else found.best.choice
+    choice = chosen(plan.wishes, train.n_frauds) if found is None else found.best.choice
     check_choice(plan.file, choice, train, columns)
     if found is not None:
         console.print(_search_table(found))
@@ -211,14 +217,14 @@ def _search(plan: Plan, train: Part, columns: Columns) -> Search | None:
     return search(plan.search, folds_of(plan.file, train, plan.folds), columns, plan.wishes)
 
 
-def chosen(wishes: Wishes) -> Choice:
-    """The defaults, where nothing was wished."""
+def chosen(wishes: Wishes, n_frauds: int) -> Choice:
+    """The defaults, where nothing was wished: neighbours are at most half of the frauds, so that fraud can win."""
     space = DEFAULT_CHOICE.space
     if wishes.scaler == "classic":
         space = Space("classic", "none", discriminant=0.0)
     return Choice(
         space=wished_space(space, wishes),
-        neighbors=wishes.neighbors or DEFAULT_CHOICE.neighbors,
+        neighbors=wishes.neighbors or min(DEFAULT_CHOICE.neighbors, max(1, n_frauds // 2)),
         votes=wishes.votes or DEFAULT_CHOICE.votes,
     )
 

@@ -125,3 +125,9 @@ def test_training_into_a_directory_replaces_the_model_and_keeps_other_files(csv:
     assert load_artifact(output).manifest.training["weights"] == "uniform"
     assert (output / "notes.txt").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "transactions.csv"]
+
+
+def test_by_default_half_of_the_frauds_may_vote(csv: Path, tmp_path: Path) -> None:
+    assert run_command(["train", str(csv), "--output", str(tmp_path / "model")]) == 0
+
+    assert load_artifact(tmp_path / "model").manifest.training["neighbors"] == 16  # of 32 frauds
