@@ -141,16 +141,27 @@ class NearestNeighbors:
         methods = [Method.CERTIFIED] * len(features)
         neighborhoods: dict[int, Neighborhood] = {}
         with self._one_thread(len(features)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for start in range(0, len(features), _ROWS_AT_ONCE):
-                scaled = self.scaling(features[start : start + _ROWS_AT_ONCE])
-                open_rows = self._not_certified(scaled)
-                if len(open_rows):
-                    found = zip(*self._rows.nearest(scaled[open_rows], self._k), strict=True)
-                    for row, (method, neighborhood) in zip((start + open_rows).tolist(), found, strict=True):
-                        probabilities[row] = self._vote(neighborhood)
-                        methods[row] = method
-                        neighborhoods[row] = neighborhood
+            rows, scaled = self._open(features)
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                block = slice(start, start + _ROWS_AT_ONCE)
+                found = zip(*self._rows.nearest(scaled[block], self._k), strict=True)
+                for row, (method, neighborhood) in zip(rows[block].tolist(), found, strict=True):
+                    probabilities[row] = self._vote(neighborhood)
+                    methods[row] = method
+                    neighborhoods[row] = neighborhood
         return Votes(probabilities, methods, neighborhoods)
+
+    def _open(self, features: FeatureMatrix) -> tuple[_Rows, FeatureMatrix]:
+        """The rows of a batch that are not certified, and their scaled features; a look at all rows then serves all."""
+        rows, scaled = [], []
+        for start in range(0, len(features), _ROWS_AT_ONCE):
+            block = self.scaling(features[start : start + _ROWS_AT_ONCE])
+            left = self._not_certified(block)
+            rows.append(start + left)
+            scaled.append(block[left])
+        return (
+            (np.concatenate(rows), np.concatenate(scaled)) if rows else (np.empty(0, dtype=np.intp), np.empty((0, 0)))
+        )
 
     def are_certified(self, features: FeatureMatrix) -> bool:
         """Whether every probability is proven to be 0; no row is searched, so that the time has a bound."""
