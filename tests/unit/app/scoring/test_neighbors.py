@@ -144,8 +144,8 @@ def test_an_answer_is_one_that_scikit_learns_choice_among_ties_allows(problem: P
         rounding = 1e-7 * (1.0 + np.abs(question).max())
         is_sure, is_tied = distances < last - rounding, np.abs(distances - last) <= rounding
         n_open = k - int(is_sure.sum())
-        if int(is_tied.sum()) == n_open and distances.min() > rounding:
-            assert answer == pytest.approx(its_answer, abs=1e-9)
+        if int(is_tied.sum()) == n_open and distances.min() > 1_000 * rounding:  # nearer ones cancel in its expansion
+            assert answer == pytest.approx(its_answer, abs=1e-6)
         elif problem.classifier.weights == "uniform":
             tied_fraud = int((is_tied & problem.is_fraud).sum())
             tied_legitimate = int(is_tied.sum()) - tied_fraud
