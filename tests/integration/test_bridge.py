@@ -111,15 +111,21 @@ async def test_the_probability_is_the_scorers_own(deployment: Deployment, start_
     assert prediction["fraud_probability"] == expected.fraud_probability
 
 
-async def test_headers_travel_to_the_prediction(deployment: Deployment, start_process: StartProcess) -> None:
-    message = transaction()
-    headers = [("traceparent", b"00-abc"), ("raw", b"\xff")]
-    await deployment.topics.produce(deployment.transactions, Message(message.value, message.key, headers))
+async def test_headers_travel_to_the_prediction_the_alert_and_the_dead_letter(
+    deployment: Deployment, start_process: StartProcess
+) -> None:
+    trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = [("traceparent", trace), ("tracestate", b"vendor=1"), ("raw", b"\xff")]
+    fraud = Message(transaction(FRAUD).value, headers=headers)
+    await deployment.topics.produce(deployment.transactions, fraud, Message(b"no transaction", headers=headers))
 
     await _run(deployment, start_process)
     (prediction,) = await deployment.wait_for_answers(1)
+    (alert,) = await deployment.topics.wait_for(deployment.alerts, 1)
+    (dead_letter,) = await deployment.topics.wait_for(deployment.dead_letters, 1)
 
-    assert list(prediction.headers) == headers
+    assert list(prediction.headers) == list(alert.headers) == headers
+    assert list(dead_letter.headers[:3]) == headers
 
 
 async def test_scaled_features_are_published_when_their_topic_is_set(
