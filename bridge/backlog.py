@@ -27,9 +27,10 @@ class Sight(NamedTuple):
 
 
 class Backlog:
-    """Remembers half a minute of what was seen."""
+    """Remembers half a minute of what was seen; how long it grows and how much it is may be asked from any thread."""
 
     def __init__(self) -> None:
+        self.lag_records = 0
         self._sights: deque[Sight] = deque()
         self._growing_since: float | None = None
 
@@ -39,16 +40,13 @@ class Backlog:
             self._sights.clear()
             self._growing_since = None
         self._sights.append(sight)
+        self.lag_records = sight.lag_records
         while sight.at_seconds - self._sights[0].at_seconds > _WINDOW_SECONDS:
             self._sights.popleft()
         if sight.lag_records == 0 or self.catch_up_seconds < math.inf:
             self._growing_since = None
         elif self._growing_since is None:
             self._growing_since = sight.at_seconds
-
-    @property
-    def lag_records(self) -> int:
-        return self._sights[-1].lag_records if self._sights else 0
 
     @property
     def answered_per_second(self) -> float:
@@ -65,7 +63,8 @@ class Backlog:
 
     def growing_seconds(self, now: float) -> float:
         """For how long what waits has not become less."""
-        return 0.0 if self._growing_since is None else now - self._growing_since
+        since = self._growing_since
+        return 0.0 if since is None else now - since
 
     def _rate(self, count: int) -> float:
         seconds = self._sights[-1].at_seconds - self._sights[0].at_seconds

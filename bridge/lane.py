@@ -71,7 +71,8 @@ class Lane:
     @property
     def in_hand_seconds(self) -> float:
         """For how long its oldest poll is being answered and delivered."""
-        return 0.0 if self._in_hand_since is None else time.monotonic() - self._in_hand_since
+        since = self._in_hand_since  # once: another thread may ask
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def is_waiting(self) -> bool:

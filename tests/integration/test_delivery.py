@@ -45,6 +45,7 @@ async def test_a_consumer_that_has_gone_deaf_is_made_anew(
         await deployment.topics.produce(deployment.transactions, transaction())
         await deployment.wait_for_answers(1)
         relayed_broker.relay.swallow(new_connections=False)
+        await asyncio.sleep(1)  # the request that is under way is answered yet
         await deployment.topics.produce(deployment.transactions, *[transaction() for _ in range(99)])
 
         await deployment.wait_for_answers(100)
