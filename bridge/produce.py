@@ -35,6 +35,7 @@ LINE_HEADER = "csv-line"
 """Header of a produced record: the line of the file it came from, to find its label again."""
 
 _TEXT_COLUMNS = frozenset({"transaction_id", "card_id", "timestamp_received"})
+_SCENARIO_COLUMN = "scenario"  # where made-up transactions say how a fraud was made: a label by another name
 _UNCONFIRMED_LIMIT = 2_000
 _TICK_SECONDS = 0.01
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})([.][0-9]{1,17})?")  # what comes out of a double as it went in
@@ -146,14 +147,14 @@ class _Cleaner:
     def __init__(self, header: Sequence[str], features: Sequence[str], label: str) -> None:
         self._header = header
         self._features = frozenset(features)
-        self._label = label
+        self._never_sent = {label, _SCENARIO_COLUMN} - self._features
 
     def __call__(self, line: int, cells: Sequence[str]) -> Row | BadRow:
         if len(cells) != len(self._header):
             return BadRow(line, f"{len(cells)} cells, the header has {len(self._header)}")
         fields: dict[str, float | str | msgspec.Raw] = {}
         for name, cell in zip(self._header, cells, strict=True):
-            if name == self._label:
+            if name in self._never_sent:
                 continue
             if name in self._features:
                 number = _finite(cell)

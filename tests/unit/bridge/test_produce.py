@@ -30,6 +30,12 @@ def test_features_become_numbers_and_the_label_stays_behind(file: Path) -> None:
     assert row == Row(2, {"Time": 7.0, "Amount": 12.5})
 
 
+def test_the_scenario_of_a_made_up_fraud_stays_behind(file: Path) -> None:
+    (row,) = _read(file, "Time,Amount,scenario\n7,12.50,stolen card\n")
+
+    assert row == Row(2, {"Time": 7.0, "Amount": 12.5})
+
+
 def test_columns_may_stand_in_any_order(file: Path) -> None:
     (row,) = _read(file, "Amount,Class,Time\n12.50,1,7\n")
 
