@@ -24,6 +24,6 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2_000_000, ge=1, description="A larger request body is refused with status 413")
     max_batch: int = Field(1_000, ge=1, description="Most transactions of one request to /score/batch")
     max_concurrency: int = Field(
-        64, ge=1, description="Requests in hand beyond which the next is refused with status 503 and Retry-After"
+        32, ge=1, description="Requests in hand beyond which the next is refused with status 503 and Retry-After"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
