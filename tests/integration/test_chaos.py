@@ -65,6 +65,10 @@ async def test_the_ends_of_transactions_are_counted(own_broker: KafkaBroker, own
             await (producer.commit_transaction() if is_committed else producer.abort_transaction())
 
     # A commit is answered as soon as it is decided; its marker follows.
-    while sum(markers := count_markers(own_broker.data_directory, topic)) < 3:  # pytest's timeout ends a missing one
+    markers = Markers(0, 0)
+    for _ in range(200):
+        markers = count_markers(own_broker.data_directory, topic)
+        if sum(markers) == 3:
+            break
         await asyncio.sleep(0.05)
     assert markers == Markers(committed=2, aborted=1)
