@@ -19,7 +19,7 @@ is bounded and added to the bound.
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,8 @@ _FULL_SCAN_SHARE_OF_MANY = 0.1  # where hardly anything is certified, and a look
 _REFERENCE_ROWS_AT_ONCE = 8192
 _SMALL_BATCH = 8  # of so few rows OpenBLAS multiplies in one thread anyway
 _EPSILON = float(np.finfo(np.float64).eps)
-_TINY = 1e-290  # above what squares lose when they underflow
 _HUGE = 1e300  # below what squares lose when they overflow
+_HUGE_IN_SINGLE = 1e37  # the same in float32
 
 _Distances = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.intp]
@@ -208,11 +208,11 @@ class _Certificate:
     def __init__(self, rows: "_ReferenceRows", frauds: FeatureMatrix, k: int) -> None:
         self._rows = rows
         self._k = k
-        self._frauds = np.ascontiguousarray(-2.0 * frauds.T)
-        self._fraud_norms = _norms(frauds)
-        # Which cell is nearest needs no exactness: any rows may serve as a proof.
-        self._centers = np.ascontiguousarray(-2.0 * rows.centers.T, dtype=np.float32)
-        self._center_norms = _norms(rows.centers).astype(np.float32)
+        # Single precision is enough: of the frauds a bound is wanted, which its rounding is taken off from, and which
+        # cell is nearest needs no exactness, as any rows may serve as a proof.
+        self._n_frauds = len(frauds)
+        self._targets = _expanding(np.concatenate([frauds, rows.centers]))
+        self._largest_fraud_norm = float(_norms(frauds).max(initial=0.0))
         self._radii = rows.radii(k)
         self._one_cell = _Windows(rows, max(64, 4 * k))
         self._some_cells = _Windows(rows, max(256, 4 * k))
@@ -220,12 +220,15 @@ class _Certificate:
     def not_certified(self, scaled: FeatureMatrix) -> _Rows:
         """Which rows of a block, of shape (n_transactions, n_scaled), are without a proof."""
         norms = _norms(scaled)
-        to_fraud = scaled @ self._frauds
-        to_fraud += self._fraud_norms
+        distances = (
+            np.hstack([scaled, np.ones((len(scaled), 1))], dtype=np.float32, casting="same_kind") @ self._targets
+        )
+        to_fraud, to_center = distances[:, : self._n_frauds], distances[:, self._n_frauds :]
         # Squared distances less the transaction's own norm, which all that are compared have in them.
-        nearest_fraud = to_fraud.min(axis=1, initial=np.inf) - 2.0 * self._rows.rounding(norms)
-        to_center = scaled.astype(np.float32) @ self._centers
-        to_center += self._center_norms
+        all_norms = norms + self._largest_fraud_norm
+        rounding = _rounding(scaled.shape[1], np.float32, all_norms) + 2.0 * self._rows.rounding(norms)
+        nearest_fraud = to_fraud.min(axis=1, initial=np.inf) - rounding
+        nearest_fraud[~(all_norms < _HUGE_IN_SINGLE)] = -np.inf
         cells = to_center.argmin(axis=1)
         left = self._not_certified_by_radius(scaled, cells, nearest_fraud + norms)
         n_nearer = self._one_cell.count_nearer(scaled[left], cells[left, np.newaxis], nearest_fraud[left])
@@ -305,13 +308,8 @@ class _ReferenceRows:
         return radii * (1.0 + 1e-12) + 8.0 * _EPSILON * self.n_cells * self._span
 
     def rounding(self, norms: _Distances) -> _Distances:
-        """A bound on the error of an expanded squared distance, for transactions with these squared norms.
-
-        A dot product of n terms is off by at most n epsilon |q| |x| (Higham, Accuracy and Stability of Numerical
-        Algorithms, section 3.1), and 2 |q| |x| <= |q|^2 + |x|^2; the factor is several times what follows from that.
-        """
-        n_scaled = self.reference.shape[1]
-        return np.asarray(4.0 * (n_scaled + 4) * _EPSILON * (norms + self._largest_norm) + _TINY)
+        """A bound on the error of an expanded squared distance, for transactions with these squared norms."""
+        return _rounding(self.reference.shape[1], np.float64, norms + self._largest_norm)
 
     def nearest(self, scaled: FeatureMatrix, k: int) -> tuple[list[Method], list[Neighborhood]]:
         """The k nearest rows of each transaction of a block, of shape (n_transactions, n_scaled)."""
@@ -335,9 +333,10 @@ class _ReferenceRows:
 
     def _bound(self, question: _Distances, to_center: _Distances, k: int) -> float:
         """A distance within which k rows are: that of the k-th among the rows of the nearest cells."""
-        cells = np.argsort(to_center)
-        n_cells = int(np.searchsorted(np.cumsum(self._sizes[cells]), k)) + 1
-        cells = cells[: max(n_cells, _SURE_CELLS)]
+        cells = np.argpartition(to_center, min(_SURE_CELLS, self.n_cells) - 1)[:_SURE_CELLS]
+        if self._sizes[cells].sum() < k:
+            cells = np.argsort(to_center)
+            cells = cells[: int(np.searchsorted(np.cumsum(self._sizes[cells]), k)) + 1]
         distances = self._distances(question, _ranges(self.offsets[cells], self.offsets[cells + 1]))
         return float(np.partition(distances, k - 1)[k - 1])
 
@@ -397,6 +396,27 @@ class _ReferenceRows:
 def _norms(rows: FeatureMatrix) -> _Distances:
     """Squared Euclidean norms of rows, of shape (n_rows,)."""
     return np.asarray(np.einsum("ij,ij->i", rows, rows))
+
+
+def _rounding(n_scaled: int, precision: type[np.floating[Any]], norms: _Distances) -> _Distances:
+    """A bound on the error of a squared distance that was expanded into a product, in float32 or float64.
+
+    A dot product of n terms is off by at most n epsilon |q| |x| (Higham, Accuracy and Stability of Numerical
+    Algorithms, section 3.1), and 2 |q| |x| <= |q|^2 + |x|^2; the factor is several times what follows from that.
+
+    Args:
+        n_scaled: terms of the product.
+        precision: in which it was computed.
+        norms: |q|^2 + |x|^2.
+    """
+    information = np.finfo(precision)
+    lost_by_underflow = 1e18 * float(information.tiny)
+    return np.asarray(4.0 * (n_scaled + 4) * float(information.eps) * norms + lost_by_underflow)
+
+
+def _expanding(rows: FeatureMatrix) -> npt.NDArray[np.float32]:
+    """What (q, 1) has to be multiplied by for |q - x|^2 - |q|^2 of every row x; of shape (n_scaled + 1, n_rows)."""
+    return np.ascontiguousarray(np.vstack([-2.0 * rows.T, _norms(rows)]), dtype=np.float32)
 
 
 def _ranges(starts: _Rows, ends: _Rows) -> _Rows:

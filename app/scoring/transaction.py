@@ -1,5 +1,6 @@
 """A card transaction as the model sees it, and the matrix of features that a batch of them makes."""
 
+import struct
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -50,21 +51,24 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
 
 
 def feature_matrix(transactions: Sequence[Transaction], n_features: int) -> FeatureMatrix:
-    """The features of a batch, of shape (n_transactions, n_features), in float64.
+    """The features of a batch, of shape (n_transactions, n_features), in float64; to be read only.
 
     Raises:
         TransactionError: a transaction has another number of features, or one that is not finite.
     """
-    for transaction in transactions:
-        if len(transaction.features) != n_features:
-            raise TransactionError(
-                f"Transaction {transaction.transaction_id} has {len(transaction.features)} features; "
-                f"the model was trained on {n_features}.",
-            )
-    features = np.array([transaction.features for transaction in transactions], dtype=np.float64)
-    features = features.reshape(len(transactions), n_features)
-    finite = np.isfinite(features).all(axis=1)
+    # Packing takes a third of the time that numpy needs for a list of tuples.
+    pack = struct.Struct(f"{n_features}d").pack
+    try:
+        packed = b"".join([pack(*transaction.features) for transaction in transactions])
+    except struct.error as error:
+        wrong = next(transaction for transaction in transactions if len(transaction.features) != n_features)
+        raise TransactionError(
+            f"Transaction {wrong.transaction_id} has {len(wrong.features)} features; "
+            f"the model was trained on {n_features}.",
+        ) from error
+    features = np.frombuffer(packed, dtype=np.float64).reshape(len(transactions), n_features)
+    finite = np.isfinite(features)
     if not finite.all():
-        first = transactions[int(np.argmin(finite))]
+        first = transactions[int(np.argmin(finite.all(axis=1)))]
         raise TransactionError(f"Transaction {first.transaction_id} has a feature that is not a finite number.")
     return features

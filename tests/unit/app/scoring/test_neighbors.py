@@ -18,7 +18,20 @@ from app.scoring.neighbors import NearestNeighbors, index_pipeline
 from app.scoring.prediction import Method
 
 _Matrix = npt.NDArray[np.float64]
-_KINDS = ("clustered", "duplicated", "grid", "one point", "flat", "heavy tails", "far away", "huge", "overflow", "tiny")
+_KINDS = (
+    "clustered",
+    "duplicated",
+    "grid",
+    "one point",
+    "flat",
+    "heavy tails",
+    "far away",
+    "beyond single precision",
+    "huge",
+    "overflow",
+    "tiny",
+    "of all sizes",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,9 @@ def _rows(generator: np.random.Generator, kind: str, shape: tuple[int, int]) -> 
         "flat": normal * (np.arange(shape[1]) == 0),
         "heavy tails": normal / np.maximum(generator.uniform(size=(shape[0], 1)), 1e-4) ** 2,
         "far away": normal + 1e7,
+        "beyond single precision": normal * 2e19,
         "huge": normal * 1e140,
+        "of all sizes": normal * 10.0 ** generator.integers(-25, 25, size=(shape[0], 1)),
         "overflow": normal * 1e200,
         "tiny": normal * 1e-160,
     }
