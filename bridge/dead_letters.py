@@ -103,7 +103,8 @@ async def show(settings: Settings, selection: Selection, view: View) -> int:
     topic, _ = _topics(settings, selection)
     async with consuming_alone(settings, [topic]) as consumer:
         found = [(record.timestamp, letter) async for record, letter in _letters(consumer, selection)]
-    letters = [letter for _, letter in sorted(found, key=lambda pair: pair[0])]
+    # Records of one millisecond are read in any order, and are shown in one.
+    letters = [letter for _, letter in sorted(found, key=lambda pair: (pair[0], pair[1].time, pair[1].source))]
     for letter in letters[-view.limit :]:
         print(msgspec.json.encode(letter).decode() if view.as_json else _line(letter))  # noqa: T201 - the answer
     if not view.as_json:
