@@ -32,7 +32,7 @@ from app.scoring.manifest import Manifest, read_manifest
 from app.scoring.scorer import Scorer
 from app.settings import Settings
 
-_REQUESTS_AT_ONCE = 2  # scikit-learn uses every core for one request, so more would only wait for each other
+_REQUESTS_AT_ONCE = 2  # searches run in threads, and more of them would only wait for each other
 
 _log = structlog.get_logger(__name__)
 
