@@ -2,7 +2,7 @@
 # With `--build-arg EXTRAS=` it has only what serves and streams, without training, pictures and demo, and is 400 MB smaller.
 
 FROM python:3.11-slim AS build
-ARG EXTRAS=demo
+ARG EXTRAS=demo,otel
 WORKDIR /build
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

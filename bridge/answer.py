@@ -20,6 +20,7 @@ from bridge.board import Board
 from bridge.codec import Codec, DeadLetter, Record, encode_dead_letter_headers
 from bridge.delivery import Batches, Delivery, Output, Receipt
 from bridge.metrics import Metrics
+from bridge.tracing import UNTRACED, PollTrace, Steps, Tracer
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Poll:
     next_offset: int
     answer: Answer
     batches: Batches
+    trace: PollTrace
 
     @property
     def n_records(self) -> int:
@@ -133,8 +135,9 @@ class AnswerThread:
     One thread: numpy frees the interpreter lock in it, and more would only take the lock from each other.
     """
 
-    def __init__(self, answerer: Answerer, metrics: Metrics, board: Board) -> None:
+    def __init__(self, answerer: Answerer, metrics: Metrics, board: Board, tracer: Tracer = UNTRACED) -> None:
         self.metrics = metrics
+        self._tracer = tracer
         self._board = board
         self._answerer = answerer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer")
@@ -167,6 +170,7 @@ class AnswerThread:
         written_at = poll.written_at_seconds
         metrics.record_latency_seconds.observe(now - written_at[written_at > 0])  # a sender may write no time
         self._board.note(poll.n_records, latencies_seconds, answer.alerts)
+        poll.trace.end(Steps(answer.decode_seconds, answer.score_seconds, answer.encode_seconds, *receipt))
 
     def close(self) -> None:
         """Wait for what is being answered."""
@@ -174,6 +178,8 @@ class AnswerThread:
 
     def _compute(self, records: Sequence[Record], delivery: Delivery) -> Poll:
         with self.metrics.answer_seconds.time():
+            trace = self._tracer.begin(records)
             answer = self._answerer.answer(records)
+            trace.stamp(answer.outputs)
             written_at_seconds = np.array([record.timestamp for record in records]) / 1000
-            return Poll(written_at_seconds, records[-1].offset + 1, answer, delivery.batches(answer.outputs))
+            return Poll(written_at_seconds, records[-1].offset + 1, answer, delivery.batches(answer.outputs), trace)

@@ -177,7 +177,11 @@ class Lane:
         return asyncio.create_task(self._thread.answer(records, self._delivery))
 
     async def _deliver(self, poll: Poll) -> None:
-        receipt = await self._delivery.deliver(poll.batches, poll.next_offset)
+        try:
+            receipt = await self._delivery.deliver(poll.batches, poll.next_offset)
+        except BaseException as error:
+            poll.trace.fail(error)
+            raise
         self.delivered_offset = poll.next_offset
         self._lost_since = None
         self._oldest_ms.popleft()

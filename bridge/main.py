@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import os
 import uuid
 from collections.abc import AsyncIterator
 
@@ -34,6 +35,7 @@ from bridge.settings import Settings
 from bridge.signals import stop_on_signal
 from bridge.status import create_status_app, serving
 from bridge.topics import prepare_topics
+from bridge.tracing import tracing
 from bridge.watchdog import Watchdog
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
@@ -69,8 +71,12 @@ async def run(settings: Settings) -> None:
             partitions=partitions,
         )
         codec = Codec(artifact.manifest, settings.max_record_bytes)
-        thread = AnswerThread(Answerer(codec, scorer, topics), metrics, board)
-        async with _deliveries(settings) as make_delivery, probing(settings) as probe:
+        async with (
+            tracing(os.environ, settings.group_id) as tracer,
+            _deliveries(settings) as make_delivery,
+            probing(settings) as probe,
+        ):
+            thread = AnswerThread(Answerer(codec, scorer, topics), metrics, board, tracer)
             watchdog = Watchdog(probe, metrics, settings.deaf_seconds)
             bridge = _bridge(settings, make_delivery, thread, watchdog)
             vitals.readiness = bridge.readiness
