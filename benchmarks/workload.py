@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from app.scoring.artifact import save_artifact
+from app.scoring.fitted import FittedModel, Reference
 from app.scoring.neighbors import index_pipeline
 from app.training.dataset import Part, read_dataset
 from benchmarks.machine import ROOT, clean_environment
@@ -113,15 +114,9 @@ def save_model(directory: Path, reference: Part, later: Part, feature_names: tup
         in_distance=np.array(in_distance),
     )
     context = tuple(name for name in (TIME, "Amount") if name in feature_names)
-    save_artifact(
-        artifact,
-        index_pipeline(fitted_pipeline(arrays)),
-        feature_names=feature_names,
-        context_names=context,
-        reference_context=reference.features[:, [feature_names.index(name) for name in context]],
-        training={},
-        metrics={},
-    )
+    indexed = index_pipeline(fitted_pipeline(arrays))
+    rows = Reference(indexed.index, reference.features[:, [feature_names.index(name) for name in context]])
+    save_artifact(artifact, FittedModel(indexed.pipeline, feature_names, context, rows), training={}, metrics={})
     return artifact, arrays
 
 

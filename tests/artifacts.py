@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from app.scoring.artifact import save_artifact
+from app.scoring.fitted import FittedModel, Reference
 from app.scoring.manifest import Manifest
 from app.scoring.neighbors import index_pipeline
 
@@ -30,12 +31,7 @@ def make_artifact(directory: Path, n_neighbors: int = 5) -> Manifest:
             ("neighbors", KNeighborsClassifier(n_neighbors, weights="distance", algorithm="brute")),
         ]
     )
-    return save_artifact(
-        directory,
-        index_pipeline(pipeline.fit(features, labels)),
-        feature_names=FEATURE_NAMES,
-        context_names=("Time", "Amount"),
-        reference_context=features[:, [0, 3]],
-        training={"rows": len(features)},
-        metrics={},
-    )
+    indexed = index_pipeline(pipeline.fit(features, labels))
+    reference = Reference(indexed.index, features[:, [0, 3]])
+    fitted = FittedModel(indexed.pipeline, FEATURE_NAMES, ("Time", "Amount"), reference)
+    return save_artifact(directory, fitted, training={"rows": len(features)}, metrics={})

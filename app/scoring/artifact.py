@@ -1,9 +1,11 @@
 """What is in `model_artifacts/`: a fitted pipeline and the manifest that says what it is.
 
-An artifact is a directory with three files. `model.joblib` holds a fitted scikit-learn pipeline (scaling, then a
-`KNeighborsClassifier`); anybody can load it with joblib and compare. `neighbors.npz` holds plain arrays: the index of
-the classifier's rows (`app.scoring.index`), and their times and amounts for people to read. `manifest.json` names the
-features and the sha256 of the model file, and the model file holds the sha256 of the arrays.
+An artifact is a directory. `model.joblib` holds a fitted scikit-learn pipeline, scaling first, and with it what its
+answers need besides (a calibration, the usual values); anybody can load it with joblib and compare, and where it ends
+in an estimator of `app.scoring.anomaly`, anybody who has this package. Beside a pipeline that ends in a
+`KNeighborsClassifier`, `neighbors.npz` holds plain arrays: the index of the classifier's rows (`app.scoring.index`),
+and their times and amounts for people to read. `manifest.json` names the features and the sha256 of the model file, and
+the model file holds the sha256 of the arrays.
 
 Loading a joblib file runs the code that is in it, so nothing is unpickled before its digest is verified. The digest
 is taken of the very bytes that are then unpickled: a file that changes between the two steps changes nothing.
@@ -24,6 +26,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
+from app.scoring.calibration import Calibration
 from app.scoring.errors import (
     ArtifactChangedError,
     ArtifactNotPinnedError,
@@ -31,10 +34,10 @@ from app.scoring.errors import (
     ArtifactUnreadableError,
     ArtifactVersionError,
 )
+from app.scoring.fitted import FittedModel, Reference
 from app.scoring.index import NeighborIndex
 from app.scoring.manifest import FORMAT_VERSION, MANIFEST_FILE, Manifest, read_file, read_manifest
-from app.scoring.neighbors import IndexedPipeline
-from app.scoring.transaction import FeatureMatrix
+from app.scoring.model import kind_of, known_steps
 
 MODEL_FILE = "model.joblib"
 NEIGHBORS_FILE = "neighbors.npz"
@@ -42,57 +45,41 @@ NEIGHBORS_FILE = "neighbors.npz"
 # Inside the digested file, so that a changed manifest can neither rename features nor bring other arrays.
 _FEATURES_ATTRIBUTE = "neighborwatch_feature_names_"
 _NEIGHBORS_ATTRIBUTE = "neighborwatch_neighbors_sha256_"
+_CALIBRATOR_ATTRIBUTE = "neighborwatch_calibrator_"
+_USUAL_ATTRIBUTE = "neighborwatch_usual_values_"
 
 _COMPRESSED_UP_TO_BYTES = 32_000_000  # the default artifact becomes small enough; a large one loads in time
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact, loaded.
-
-    Attributes:
-        manifest: what it says of itself.
-        indexed: the pipeline and the index of its reference rows.
-        reference_context: the context features of the reference rows, unscaled, by reference id; of shape
-            (n_reference, n_context).
-    """
+    """A verified artifact, loaded: the model, and what it says of itself."""
 
     manifest: Manifest
-    indexed: IndexedPipeline
-    reference_context: FeatureMatrix
+    fitted: FittedModel
 
     @property
     def pipeline(self) -> Pipeline:
-        return self.indexed.pipeline
+        return self.fitted.pipeline
 
 
-def save_artifact(  # noqa: PLR0913 - each is a part of the artifact
-    directory: Path,
-    indexed: IndexedPipeline,
-    *,
-    feature_names: tuple[str, ...],
-    context_names: tuple[str, ...],
-    reference_context: FeatureMatrix,
-    training: dict[str, Any],
-    metrics: dict[str, Any],
+def save_artifact(
+    directory: Path, fitted: FittedModel, *, training: dict[str, Any], metrics: dict[str, Any]
 ) -> Manifest:
     """Write an artifact; the manifest comes last, so that an interrupted write is refused at loading."""
-    pipeline, index = indexed.pipeline, indexed.index
-    neighbors = _packed(
-        reference_ids=index.reference_ids,
-        offsets=index.offsets,
-        centers=index.centers,
-        reference_context=reference_context,
-    )
-    setattr(pipeline, _FEATURES_ATTRIBUTE, feature_names)
-    setattr(pipeline, _NEIGHBORS_ATTRIBUTE, hashlib.sha256(neighbors).hexdigest())
+    pipeline = fitted.pipeline
+    neighbors = None if fitted.reference is None else _packed(fitted.reference)
+    _attach(pipeline, _FEATURES_ATTRIBUTE, fitted.feature_names)
+    _attach(pipeline, _NEIGHBORS_ATTRIBUTE, None if neighbors is None else hashlib.sha256(neighbors).hexdigest())
+    _attach(pipeline, _CALIBRATOR_ATTRIBUTE, fitted.calibrator)
+    _attach(pipeline, _USUAL_ATTRIBUTE, fitted.usual)
     model = _dumped(pipeline)
     digest = hashlib.sha256(model).hexdigest()
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         model_version=_model_version(digest),
-        feature_names=feature_names,
-        context_names=context_names,
+        feature_names=fitted.feature_names,
+        context_names=fitted.context_names,
         scikit_learn_version=sklearn.__version__,
         numpy_version=np.__version__,
         sha256=digest,
@@ -100,15 +87,32 @@ def save_artifact(  # noqa: PLR0913 - each is a part of the artifact
         metrics=metrics,
     )
     directory.mkdir(parents=True, exist_ok=True)
-    _replace(directory / NEIGHBORS_FILE, neighbors)
+    if neighbors is None:
+        (directory / NEIGHBORS_FILE).unlink(missing_ok=True)
+    else:
+        _replace(directory / NEIGHBORS_FILE, neighbors)
     _replace(directory / MODEL_FILE, model)
     _replace(directory / MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     return manifest
 
 
-def _packed(**arrays: Any) -> bytes:
+def _attach(pipeline: Pipeline, name: str, value: object) -> None:
+    # What is not there leaves no trace, so that a plain model has the same bytes whatever others can have.
+    if value is not None:
+        setattr(pipeline, name, value)
+    elif hasattr(pipeline, name):
+        delattr(pipeline, name)
+
+
+def _packed(reference: Reference) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(
+        buffer,
+        reference_ids=reference.index.reference_ids,
+        offsets=reference.index.offsets,
+        centers=reference.index.centers,
+        reference_context=reference.context,
+    )
     return buffer.getvalue()
 
 
@@ -136,7 +140,20 @@ def load_artifact(directory: Path, pinned_sha256: str | None = None) -> Artifact
     _verify_digest(directory, manifest, hashlib.sha256(model).hexdigest(), pinned_sha256)
     _verify_versions(directory, manifest)
     pipeline = _unpickle(directory, model)
-    _verify_schema(directory, manifest, pipeline)
+    keeps_reference = _verify_schema(directory, manifest, pipeline)
+    fitted = FittedModel(
+        pipeline,
+        manifest.feature_names,
+        manifest.context_names,
+        _read_reference(directory, manifest, pipeline) if keeps_reference else None,
+        getattr(pipeline, _USUAL_ATTRIBUTE, None),
+        getattr(pipeline, _CALIBRATOR_ATTRIBUTE, None),
+    )
+    _verify_parts(directory, fitted, keeps_reference=keeps_reference)
+    return Artifact(manifest, fitted)
+
+
+def _read_reference(directory: Path, manifest: Manifest, pipeline: Pipeline) -> Reference:
     neighbors = read_file(directory / NEIGHBORS_FILE)
     if hashlib.sha256(neighbors).hexdigest() != getattr(pipeline, _NEIGHBORS_ATTRIBUTE, None):
         raise ArtifactChangedError(
@@ -145,12 +162,12 @@ def load_artifact(directory: Path, pinned_sha256: str | None = None) -> Artifact
         )
     with np.load(io.BytesIO(neighbors), allow_pickle=False) as arrays:
         index = NeighborIndex(arrays["reference_ids"], arrays["offsets"], arrays["centers"])
-        reference_context = arrays["reference_context"]
-    if reference_context.shape != (len(index.reference_ids), len(manifest.context_names)):
+        context = arrays["reference_context"]
+    if context.shape != (len(index.reference_ids), len(manifest.context_names)):
         raise ArtifactSchemaError(
             f"The manifest in {directory} names other context features than the model was saved with; train again.",
         )
-    return Artifact(manifest, IndexedPipeline(pipeline, index), reference_context)
+    return Reference(index, context)
 
 
 def _model_version(digest: str) -> str:
@@ -205,10 +222,12 @@ def _unpickle(directory: Path, model: bytes) -> Any:
         ) from error
 
 
-def _verify_schema(directory: Path, manifest: Manifest, pipeline: Any) -> None:
-    if not (isinstance(pipeline, Pipeline) and pipeline.steps and isinstance(pipeline[-1], KNeighborsClassifier)):
+def _verify_schema(directory: Path, manifest: Manifest, pipeline: Any) -> bool:
+    """Whether the model that passes keeps reference rows."""
+    kind = kind_of(pipeline[-1]) if isinstance(pipeline, Pipeline) and pipeline.steps else None
+    if kind is None:
         raise ArtifactSchemaError(
-            f"{directory / MODEL_FILE} does not hold a pipeline that ends in a KNeighborsClassifier.",
+            f"{directory / MODEL_FILE} does not hold a pipeline that ends in one of {', '.join(known_steps())}.",
         )
     trained_on = getattr(pipeline, _FEATURES_ATTRIBUTE, None)
     n_features = getattr(pipeline, "n_features_in_", None)  # a pipeline that was not fitted has none
@@ -216,11 +235,29 @@ def _verify_schema(directory: Path, manifest: Manifest, pipeline: Any) -> None:
         raise ArtifactSchemaError(
             f"The model in {directory} was trained on other features than its manifest names; train again.",
         )
-    classifier = pipeline[-1]
-    if classifier.weights not in ("uniform", "distance") or classifier.effective_metric_ != "euclidean":
+    if kind.keeps_reference and not _measures_as_it_must(pipeline[-1]):
         raise ArtifactSchemaError(
             f"The model in {directory} weighs votes or measures distances in a way that is not supported; train with "
             "uniform or distance weights and the Euclidean distance.",
         )
     if list(pipeline.classes_) != [0, 1]:
         raise ArtifactSchemaError(f"The model in {directory} does not know exactly the classes 0 and 1.")
+    return kind.keeps_reference
+
+
+def _measures_as_it_must(classifier: KNeighborsClassifier) -> bool:
+    return classifier.weights in ("uniform", "distance") and classifier.effective_metric_ == "euclidean"
+
+
+def _verify_parts(directory: Path, fitted: FittedModel, *, keeps_reference: bool) -> None:
+    """Whether what a model of this kind needs beside its pipeline is there."""
+    if not keeps_reference and len(fitted.usual or ()) != len(fitted.feature_names):
+        raise ArtifactSchemaError(
+            f"The model in {directory} was saved without the usual values of its features; train again."
+        )
+    if fitted.calibrator is None:
+        return
+    try:
+        Calibration(fitted.calibrator)
+    except ValueError as error:
+        raise ArtifactSchemaError(f"The calibration of the model in {directory} cannot be used. {error}") from error

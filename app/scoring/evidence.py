@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.scoring.artifact import Artifact
+from app.scoring.fitted import FittedModel, Reference
 from app.scoring.neighbors import NearestNeighbors, Neighborhood
-from app.scoring.prediction import Evidence, FeatureComparison, NearFraud, Neighbor, Prediction
+from app.scoring.prediction import Evidence, FeatureComparison, Influence, NearFraud, Neighbor, Prediction
 from app.scoring.transaction import FeatureMatrix
 
 _N_FRAUDS = 3
@@ -14,14 +14,13 @@ _N_FEATURES = 3
 
 
 class Witness:
-    """Gives the evidence for any transaction."""
+    """Gives the evidence of a nearest-neighbour model for any transaction."""
 
-    def __init__(self, artifact: Artifact, neighbors: NearestNeighbors) -> None:
-        manifest = artifact.manifest
+    def __init__(self, fitted: FittedModel, reference: Reference, neighbors: NearestNeighbors) -> None:
         self._neighbors = neighbors
-        self._feature_names = neighbors.scaling.names(manifest.feature_names)
-        self._context_names = manifest.context_names
-        self._context = artifact.reference_context
+        self._feature_names = neighbors.scaling.names(fitted.feature_names)
+        self._context_names = fitted.context_names
+        self._context = reference.context
         self._frauds = np.flatnonzero(neighbors.is_fraud)
         self._usual = neighbors.reference.mean(axis=0, where=~neighbors.is_fraud[:, np.newaxis])
 
@@ -92,6 +91,8 @@ def in_words(prediction: Prediction, evidence: Evidence) -> list[str]:
         _verdict(prediction),
         *([_voters_in_words(evidence.neighbors)] if evidence.neighbors else []),
         *(_fraud_in_words(fraud) for fraud in evidence.nearest_frauds),
+        *(_influence_in_words(influence) for influence in evidence.influences),
+        *([evidence.not_available] if evidence.not_available else []),
     ]
 
 
@@ -115,6 +116,13 @@ def _fraud_in_words(fraud: NearFraud) -> str:
     if fraud.far:
         sentence += f"; what sets them apart is {_several(fraud.far)}"
     return f"{sentence}."
+
+
+def _influence_in_words(influence: Influence) -> str:
+    return (
+        f"{influence.feature} is {_short(influence.transaction)}; were it {_short(influence.usual)}, as usual, the "
+        f"probability would be {influence.probability_if_usual:.3f}."
+    )
 
 
 def _several(comparisons: Sequence[FeatureComparison]) -> str:

@@ -8,8 +8,10 @@ import msgspec
 from app.scoring.errors import ArtifactMissingError, ManifestInvalidError
 from app.scoring.transaction import RESERVED_NAMES
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_FILE = "manifest.json"
+
+_READABLE_VERSIONS = (2, FORMAT_VERSION)  # 3 added models without neighbours, and calibration
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +52,10 @@ def read_manifest(directory: Path) -> Manifest:
         manifest = msgspec.json.decode(read_file(path), type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestInvalidError(f"{path} is not a manifest of Neighborwatch: {error}.") from error
-    if manifest.format_version != FORMAT_VERSION:
+    if manifest.format_version not in _READABLE_VERSIONS:
         raise ManifestInvalidError(
-            f"{path} has format version {manifest.format_version}; this Neighborwatch reads {FORMAT_VERSION}.",
+            f"{path} has format version {manifest.format_version}; this Neighborwatch reads "
+            f"{' and '.join(map(str, _READABLE_VERSIONS))}.",
         )
     names = manifest.feature_names
     if not names or len(set(names)) != len(names) or RESERVED_NAMES & set(names):

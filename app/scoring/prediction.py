@@ -6,11 +6,15 @@ import msgspec
 
 
 class Method(StrEnum):
-    """How an answer was found; all are exact, and what differs is the cost (see `app.scoring.neighbors`)."""
+    """How an answer was found; all are exact, and what differs is the cost (see `app.scoring.neighbors`).
+
+    `MODEL` is the only way of a model without neighbours: it is evaluated whole for every transaction.
+    """
 
     CERTIFIED = "certified"
     SEARCHED = "searched"
     FULL = "full"
+    MODEL = "model"
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
@@ -84,16 +88,37 @@ class NearFraud(msgspec.Struct, frozen=True, gc=False):
     far: tuple[FeatureComparison, ...]
 
 
-class Evidence(msgspec.Struct, frozen=True, gc=False):
+class Influence(msgspec.Struct, frozen=True, gc=False):
+    """What one feature does to a probability: the model is asked again with the usual value in its place.
+
+    Attributes:
+        feature: its name.
+        transaction: of the transaction that was scored, unscaled.
+        usual: the median of the known legitimate transactions, unscaled.
+        probability_if_usual: what the model would say, were this feature usual and all others as they are.
+    """
+
+    feature: str
+    transaction: float
+    usual: float
+    probability_if_usual: float
+
+
+class Evidence(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Why a transaction has its probability.
 
     Attributes:
-        neighbors: the k that voted, nearest first.
+        neighbors: the k that voted, nearest first; none where the model keeps no transactions.
         nearest_frauds: the nearest known frauds, whether they voted or not, nearest first.
+        influences: of a model without neighbours: the features without which the probability would be lower, the
+            strongest first.
+        not_available: a sentence that says what this model cannot show; None where it shows everything.
     """
 
     neighbors: tuple[Neighbor, ...]
     nearest_frauds: tuple[NearFraud, ...]
+    influences: tuple[Influence, ...] = ()
+    not_available: str | None = None
 
 
 class Severity(StrEnum):

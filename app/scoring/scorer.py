@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from app.scoring.artifact import Artifact
-from app.scoring.evidence import Witness
-from app.scoring.neighbors import NearestNeighbors, Votes
+from app.scoring.model import model_of
+from app.scoring.neighbors import Votes
 from app.scoring.prediction import Alert, Evidence, Method, Prediction, severity
 from app.scoring.transaction import FeatureMatrix, Transaction, feature_matrix
 
@@ -23,8 +23,7 @@ class Scorer:
             raise ValueError(f"A threshold is above 0 and at most 1, not {threshold}.")
         self.manifest = artifact.manifest
         self.threshold = threshold
-        self._neighbors = NearestNeighbors(artifact.indexed)
-        self._witness = Witness(artifact, self._neighbors)
+        self._model = model_of(artifact.fitted)
 
     def score(self, transactions: Sequence[Transaction]) -> list[Prediction]:
         """One prediction for each transaction, in the same order; any number of them, none included.
@@ -32,7 +31,7 @@ class Scorer:
         Raises:
             TransactionError: a transaction has another number of features than the model, or one that is not finite.
         """
-        return self._predictions(transactions, self._neighbors.votes(self._features(transactions)))
+        return self._predictions(transactions, self._model.votes(self._features(transactions)))
 
     def score_with_alerts(self, transactions: Sequence[Transaction]) -> tuple[list[Prediction], list[Alert | None]]:
         """What `score` says, and an alert beside each prediction that reached the threshold.
@@ -44,13 +43,13 @@ class Scorer:
             TransactionError: as `score`.
         """
         features = self._features(transactions)
-        votes = self._neighbors.votes(features)
+        votes = self._model.votes(features)
         predictions = self._predictions(transactions, votes)
         alerts: list[Alert | None] = [None] * len(predictions)
         flagged = [index for index, prediction in enumerate(predictions) if prediction.is_fraud]
         if flagged:
-            found = [votes.neighborhoods[index] for index in flagged]
-            for index, evidence in zip(flagged, self._witness.evidence(features[flagged], found), strict=True):
+            found = [votes.neighborhoods.get(index) for index in flagged]
+            for index, evidence in zip(flagged, self._model.evidence(features[flagged], found), strict=True):
                 alerts[index] = Alert(predictions[index], severity(predictions[index]), evidence)
         return predictions, alerts
 
@@ -60,33 +59,33 @@ class Scorer:
         Raises:
             TransactionError: as `score`.
         """
-        if not self._neighbors.are_certified(self._features([transaction])):
+        if not self._model.are_certified(self._features([transaction])):
             return None
         version = self.manifest.model_version
+        probability = self._model.certified_probability
         return Prediction(
             transaction.transaction_id,
-            0.0,
-            is_fraud=False,
+            probability,
+            is_fraud=probability >= self.threshold,
             threshold=self.threshold,
             model_version=version,
             method=Method.CERTIFIED,
         )
 
     def evidence(self, transactions: Sequence[Transaction]) -> list[Evidence]:
-        """Why each transaction has its probability; costs a search for each, certified or not.
+        """Why each transaction has its probability; costs a search for each, or a few dozen evaluations.
 
         Raises:
             TransactionError: as `score`.
         """
-        return self._witness.evidence(self._features(transactions))
+        return self._model.evidence(self._features(transactions))
 
     def scaled_features(self, transactions: Sequence[Transaction]) -> list[dict[str, float]]:
-        """What the distance is taken of, by feature name, for each transaction."""
+        """What the model looks at (of nearest neighbours: what the distance is taken of), by name."""
         if not transactions:
             return []  # scikit-learn scales no empty matrix
-        names = self._neighbors.scaling.names(self.manifest.feature_names)
-        rows = self._neighbors.scaling(self._features(transactions)).tolist()
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        rows = self._model.inputs(self._features(transactions)).tolist()
+        return [dict(zip(self._model.input_names, row, strict=True)) for row in rows]
 
     def _predictions(self, transactions: Sequence[Transaction], votes: Votes) -> list[Prediction]:
         is_fraud = votes.probabilities >= self.threshold

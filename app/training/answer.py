@@ -3,6 +3,7 @@
 import msgspec
 
 from app.training import money
+from app.training.calibrate import Effect
 from app.training.metrics import Metrics
 from app.training.money import Costs, Step
 from app.training.outcome import Outcome
@@ -47,6 +48,7 @@ class Answer(msgspec.Struct, frozen=True):
     rows: int
     frauds: int
     metrics: Metrics
+    calibration: Effect | None
     costs: Costs | None
     cheapest_threshold: float | None
     ladder: list[Step]

@@ -13,17 +13,18 @@ from sklearn.metrics import precision_recall_curve
 from app.training.answer import shown
 from app.training.bootstrap import Cells, Ranking, interval, resamples
 from app.training.dataset import Part, read_dataset
+from app.training.evaluate import outcome_of
 from app.training.metrics import Metrics, measure
-from app.training.models import KNN, MODELS, FraudModel, fit_model, microseconds_per_row
-from app.training.outcome import Outcome, Values
+from app.training.models import MODELS, microseconds_per_row, probabilities_of, recipe_of, train_model
+from app.training.nearest import KNN, chosen
+from app.training.outcome import Outcome
 from app.training.pictures import BLUE, GREEN, GREY, ORANGE, new_figure, png
 from app.training.progress import progress_bar
 from app.training.search import Wishes
-from app.training.train import add_data_arguments, amounts_of, check_choice, chosen, columns_of
+from app.training.train import add_data_arguments, amounts_of, columns_of
 from app.training.writing import write_whole
 
 _ALERTS_PER_1000 = 2.0
-_ROWS_AT_ONCE = 4_096
 _THRESHOLD = 0.8
 _QUALITY = ("model", "avg. precision", "kNN is better by", "recall*", "money*")
 _COSTS = ("model", "a transaction of 512", "training", "size")
@@ -96,15 +97,17 @@ def run(plan: Plan) -> int:
     train, test = dataset.split(plan.test_fraction)
     columns = columns_of(dataset, plan.time, plan.amount)
     choice = chosen(Wishes(neighbors=plan.neighbors), train.n_frauds)
-    if KNN in plan.models:
-        check_choice(plan.file, choice, train, columns)
+    recipes = [recipe_of(name, choice, columns, plan.seed) for name in plan.models]
+    for recipe in recipes:
+        recipe.check(plan.file, train)
     outcomes, costs = {}, {}
     with progress_bar("training and scoring", len(plan.models)) as tell:
-        for number, name in enumerate(plan.models, 1):
-            fitted = fit_model(name, train, columns, choice, plan.seed)
-            probabilities = _score(fitted.model, test)
-            outcomes[name] = Outcome(test.labels, probabilities, test.times, test.cards, amounts_of(test, columns))
-            costs[name] = (microseconds_per_row(fitted.model, test.features), fitted.seconds, fitted.megabytes)
+        for number, recipe in enumerate(recipes, 1):
+            trained = train_model(recipe, train, dataset.feature_names)
+            probabilities = probabilities_of(trained.model, test.features)
+            outcomes[recipe.name] = outcome_of(test, probabilities, amounts_of(test, columns))
+            taken = (microseconds_per_row(trained.model, test.features), trained.seconds, trained.megabytes)
+            costs[recipe.name] = taken
             tell(number)
     differences = less_than_knn(outcomes, plan.seed)
     compared = [
@@ -148,11 +151,6 @@ def less_than_knn(outcomes: dict[str, Outcome], seed: int) -> dict[str, tuple[fl
             drawn[name].append(float(Ranking.of(own, own.weigh(weights)[np.newaxis]).average_precision[0]))
     ours = np.array(drawn.pop(KNN))
     return {name: interval(ours - np.array(theirs)) for name, theirs in drawn.items()}
-
-
-def _score(model: FraudModel, test: Part) -> Values:
-    starts = range(0, len(test), _ROWS_AT_ONCE)
-    return np.concatenate([model.fraud_probability(test.features[start : start + _ROWS_AT_ONCE]) for start in starts])
 
 
 def _tell(console: Console, compared: list[Compared], n_train: int, test: Part) -> None:

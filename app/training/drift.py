@@ -22,7 +22,7 @@ from app.scoring.baseline import (
     load_baseline,
     stability_index,
 )
-from app.scoring.neighbors import NearestNeighbors
+from app.scoring.model import model_of
 from app.scoring.transaction import FeatureMatrix
 from app.training.dataset import read_features
 from app.training.errors import TrainingError
@@ -107,7 +107,8 @@ def run(plan: Plan) -> int:
         raise TrainingError(
             f"{plan.file} has {len(features)} rows; {_LEAST_ROWS} or more are needed to tell a change from chance."
         )
-    probabilities = score_rows(NearestNeighbors(artifact.indexed).fraud_probability, features)
+    model = model_of(artifact.fitted)
+    probabilities = score_rows(lambda rows: model.votes(rows).probabilities, features)
     newer = np.column_stack([features, probabilities])
     # Time only ever goes on, which is no drift.
     skipped = {str(manifest.training.get("time", "Time"))}

@@ -1,6 +1,7 @@
 """`python -m app evaluate`: what an artifact says of labelled transactions, and how far that can be trusted."""
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.scoring.artifact import Artifact, load_artifact
-from app.scoring.evidence import Witness
-from app.scoring.neighbors import NearestNeighbors
+from app.scoring.model import Model, model_of
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.scoring.transaction import FeatureMatrix
 from app.training import money
@@ -27,6 +27,7 @@ from app.training.answer import (
     what_if,
     what_if_sentence,
 )
+from app.training.calibrate import Effect, calibrate
 from app.training.dataset import Part, read_part
 from app.training.errors import TrainingError
 from app.training.evaluation import Evaluation
@@ -102,13 +103,15 @@ def run(plan: Plan) -> int:
         raise TrainingError(f"{amount} is none of the model's features; name one of {', '.join(names)} with --amount.")
     threshold = plan.threshold or float(artifact.manifest.metrics.get("threshold", DEFAULT_THRESHOLD))
     costs = plan.costs or (None if amounts is None else Costs())
-    neighbors = NearestNeighbors(artifact.indexed)
-    outcome = outcome_of(part, score_rows(neighbors.fraud_probability, part.features), amounts)
+    # Calibrated here and not by the model, to know what that does.
+    model = model_of(dataclasses.replace(artifact.fitted, calibrator=None))
+    raw = outcome_of(part, score_rows(lambda rows: model.votes(rows).probabilities, part.features), amounts)
+    outcome, effect = calibrate(raw, artifact.fitted.calibrator)
     measured = measure(outcome, threshold, costs, seed=plan.seed)
     evaluation = Evaluation(part, names, outcome, measured, costs)
-    answer = _answer(plan, artifact, evaluation)
+    answer = _answer(plan, artifact, evaluation, effect)
     _tell(Console(), answer)
-    _write(plan, Report(artifact.manifest, answer), evaluation, Witness(artifact, neighbors))
+    _write(plan, Report(artifact.manifest, answer), evaluation, model)
     return 0
 
 
@@ -146,7 +149,7 @@ def figures_table(metrics: Metrics, title: str) -> Table:
     return table
 
 
-def _answer(plan: Plan, artifact: Artifact, evaluation: Evaluation) -> Answer:
+def _answer(plan: Plan, artifact: Artifact, evaluation: Evaluation, effect: Effect | None) -> Answer:
     outcome, costs, metrics = evaluation.outcome, evaluation.costs, evaluation.measured.metrics
     return Answer(
         model_version=artifact.manifest.model_version,
@@ -154,6 +157,7 @@ def _answer(plan: Plan, artifact: Artifact, evaluation: Evaluation) -> Answer:
         rows=len(outcome.labels),
         frauds=int(outcome.labels.sum()),
         metrics=metrics,
+        calibration=effect,
         costs=costs,
         cheapest_threshold=None if costs is None else money.cheapest_threshold(outcome, costs),
         ladder=[] if costs is None else money.ladder(outcome, costs),
@@ -164,6 +168,8 @@ def _answer(plan: Plan, artifact: Artifact, evaluation: Evaluation) -> Answer:
 def _tell(console: Console, answer: Answer) -> None:
     title = f"Model {answer.model_version} on {answer.rows:,} transactions, {answer.frauds:,} of them fraud"
     console.print(figures_table(answer.metrics, title))
+    if answer.calibration is not None:
+        console.print(answer.calibration.sentence(), soft_wrap=True)
     if answer.costs is not None:
         console.print(ladder_table(answer.ladder, answer.costs))
         console.print(f"The cheapest threshold of these transactions is {answer.cheapest_threshold:.3g}.")
@@ -180,7 +186,7 @@ def ladder_table(ladder: list[Step], costs: Costs) -> Table:
     return table
 
 
-def _write(plan: Plan, report: Report, evaluation: Evaluation, witness: Witness) -> None:
+def _write(plan: Plan, report: Report, evaluation: Evaluation, model: Model) -> None:
     if plan.json is not None:
         write_whole(plan.json, msgspec.json.format(msgspec.json.encode(report.answer), indent=2) + b"\n")
     if plan.html is None and plan.pictures is None:
@@ -191,7 +197,7 @@ def _write(plan: Plan, report: Report, evaluation: Evaluation, witness: Witness)
             write_whole(plan.pictures / f"{picture.name}.png", picture.png)
     if plan.html is not None:
         threshold = report.answer.metrics.threshold
-        mistakes = find_mistakes(evaluation.part, evaluation.outcome, threshold, witness)
+        mistakes = find_mistakes(evaluation.part, evaluation.outcome, threshold, model)
         write_whole(plan.html, report.page(pictures, mistakes))
 
 

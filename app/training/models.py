@@ -1,48 +1,139 @@
-"""Other models than nearest neighbours, to compare with: scikit-learn's own, with settings that suit rare fraud."""
+"""The models that can be trained: recipes of scikit-learn's own estimators, with settings that suit rare fraud.
+
+What is fitted here must answer each row by itself, whatever batch it is in: trees do when their sum is taken by one
+thread, and `app.scoring.anomaly` sees to it for the network.
+"""
 
 import io
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import joblib
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import QuantileTransformer
+from sklearn.preprocessing import FunctionTransformer, QuantileTransformer
 from threadpoolctl import threadpool_limits
 
-from app.scoring.neighbors import NearestNeighbors, index_pipeline
+from app.scoring.anomaly import AnomalyClassifier, Autoencoder
+from app.scoring.fitted import FittedModel
+from app.scoring.model import Model, model_of
 from app.scoring.transaction import FeatureMatrix
 from app.training.dataset import Part
+from app.training.errors import TrainingError
+from app.training.nearest import KNN, NearestRecipe
 from app.training.outcome import Values
 from app.training.search import Choice
 from app.training.space import Columns
-from app.training.train import make_pipeline
 
-_ROWS_FOR_THE_AUTOENCODER = 40_000
 _BATCH = 512
+_ROWS_AT_ONCE = 4_096
 _ROWS_FOR_THREADS = 20_000
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
+_MOST_ROWS_OF_A_LEAF = 50
 
-KNN = "knn"
+_Steps = list[tuple[str, Any]]
 
 
-class FraudModel(Protocol):
-    """A fitted model."""
+class Recipe(Protocol):
+    """A kind of model with its settings.
 
-    def fraud_probability(self, features: FeatureMatrix) -> Values:
-        """Probabilities of shape (n_rows,), of features (n_rows, n_features)."""
+    Attributes:
+        name: of its kind, one of MODELS.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self, file: Path, train: Part) -> None:
+        """Raise a TrainingError where the training part is too small, or too narrow, for it."""
+        ...
+
+    def seen(self) -> list[int]:
+        """The columns that it looks at."""
+        ...
+
+    def fit(self, train: Part, feature_names: tuple[str, ...]) -> FittedModel:
+        """The model; the same rows give the same one."""
+        ...
+
+    def predict_fold(self, fold: tuple[Part, Part]) -> Values:
+        """The probabilities that a model of the earlier rows gives to the later ones, of shape (n_later,)."""
+        ...
+
+    def words(self) -> str:
+        """Its settings, for people."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """Its settings, for the manifest."""
         ...
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A fitted model with what it took.
+class WholeRecipe:
+    """A classifier that is evaluated whole (`app.scoring.whole`), on all columns but the time."""
+
+    name: str
+    columns: Columns
+    seed: int
+
+    def check(self, file: Path, _: Part) -> None:
+        if not self.seen():
+            raise TrainingError(f"{file} has no column of numbers beside label and time; add features.")
+
+    def seen(self) -> list[int]:
+        return [i for i in range(self.columns.n_features) if i != self.columns.time]
+
+    def fit(self, train: Part, feature_names: tuple[str, ...]) -> FittedModel:
+        pipeline = self._pipeline(train)
+        # On few rows, threads wait for each other longer than they work.
+        with threadpool_limits(1 if len(train) < _ROWS_FOR_THREADS else None):
+            pipeline.fit(train.features, train.labels)
+        if "n_jobs" in pipeline[-1].get_params():
+            # Answers come in small batches; and threads would add up the trees in another order each time.
+            pipeline[-1].set_params(n_jobs=None)
+        usual = np.median(train.features[train.labels == 0], axis=0)
+        context = tuple(feature_names[i] for i in self.columns.context)
+        return FittedModel(pipeline, feature_names, context, usual=tuple(usual.tolist()))
+
+    def predict_fold(self, fold: tuple[Part, Part]) -> Values:
+        earlier, later = fold
+        names = tuple(str(i) for i in range(self.columns.n_features))
+        return probabilities_of(model_of(self.fit(earlier, names)), later.features)
+
+    def words(self) -> str:
+        return self.name
+
+    def parameters(self) -> dict[str, Any]:
+        classifier = _STEPS[self.name](len(self.seen()), _MOST_ROWS_OF_A_LEAF, self.seed)[-1][1]
+        plain = {
+            name: value
+            for name, value in classifier.get_params().items()
+            if value is None or isinstance(value, (bool, int, float, str))
+        }
+        return {"estimator": type(classifier).__name__, "parameters": plain}
+
+    def _pipeline(self, train: Part) -> Pipeline:
+        seen = self.seen()
+        # A leaf that is larger than all frauds together could never be sure of one.
+        rows_of_a_leaf = min(_MOST_ROWS_OF_A_LEAF, max(1, train.n_frauds // 2))
+        columns = ColumnTransformer([("seen", "passthrough", seen)])
+        return Pipeline([("columns", columns), *_STEPS[self.name](len(seen), rows_of_a_leaf, self.seed)])
+
+
+def recipe_of(name: str, choice: Choice, columns: Columns, seed: int) -> Recipe:
+    """The recipe of a kind of model; the choice concerns nearest neighbours, the seed the others."""
+    return NearestRecipe(choice, columns) if name == KNN else WholeRecipe(name, columns, seed)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with what it took.
 
     Attributes:
         model: answers.
@@ -50,140 +141,84 @@ class Fitted:
         megabytes: of the model on disk, uncompressed.
     """
 
-    model: FraudModel
+    model: Model
     seconds: float
     megabytes: float
 
 
-@dataclass(frozen=True)
-class _Classifier:
-    """A classifier of scikit-learn on some of the columns."""
-
-    estimator: Any
-    columns: list[int]
-
-    def fraud_probability(self, features: FeatureMatrix) -> Values:
-        return np.asarray(self.estimator.predict_proba(features[:, self.columns])[:, 1])
-
-
-@dataclass(frozen=True)
-class _Anomaly:
-    """A model of what is usual; how unusual a row is becomes a probability by a fitted sigmoid."""
-
-    estimator: Any
-    score: Callable[[Any, FeatureMatrix], Values]
-    columns: list[int]
-    sigmoid: LogisticRegression
-
-    def fraud_probability(self, features: FeatureMatrix) -> Values:
-        scores = self.score(self.estimator, features[:, self.columns])
-        return np.asarray(self.sigmoid.predict_proba(scores[:, np.newaxis])[:, 1])
-
-
-def fit_model(name: str, train: Part, columns: Columns, choice: Choice, seed: int) -> Fitted:
+def train_model(recipe: Recipe, train: Part, feature_names: tuple[str, ...]) -> Trained:
     started = time.perf_counter()
-    # On few rows, threads wait for each other longer than they work.
-    with threadpool_limits(1 if len(train) < _ROWS_FOR_THREADS else None):
-        model, kept = _FITS[name](train, columns, choice, seed)
+    fitted = recipe.fit(train, feature_names)
     seconds = time.perf_counter() - started
-    return Fitted(model, seconds, _megabytes(kept))
+    return Trained(model_of(fitted), seconds, _megabytes(fitted))
 
 
-def microseconds_per_row(model: FraudModel, features: FeatureMatrix, n_batches: int = 8) -> float:
+def probabilities_of(model: Model, features: FeatureMatrix) -> Values:
+    """Probabilities of shape (n_rows,), some rows at a time."""
+    starts = range(0, len(features), _ROWS_AT_ONCE)
+    return np.concatenate([model.votes(features[start : start + _ROWS_AT_ONCE]).probabilities for start in starts])
+
+
+def microseconds_per_row(model: Model, features: FeatureMatrix, n_batches: int = 8) -> float:
     """In batches of 512, as the bridge asks; the median of a few batches after one to warm up."""
     batches = [features[start : start + _BATCH] for start in range(0, (n_batches + 1) * _BATCH, _BATCH)]
     batches = [batch for batch in batches if len(batch)]
     taken = []
     for batch in batches:
         started = time.perf_counter()
-        model.fraud_probability(batch)
+        model.votes(batch)
         taken.append((time.perf_counter() - started) / len(batch))
     return 1e6 * float(np.median(taken[1:] or taken))
 
 
-def _fit_knn(train: Part, columns: Columns, choice: Choice, _: int) -> tuple[FraudModel, Any]:
-    indexed = index_pipeline(make_pipeline(choice, columns, train))
-    return NearestNeighbors(indexed), indexed
-
-
-def _fit_boosting(train: Part, columns: Columns, _: Choice, seed: int) -> tuple[FraudModel, Any]:
+def _boosting(_: int, rows_of_a_leaf: int, seed: int) -> _Steps:
     # Slow and smooth: with scikit-learn's defaults a few hundred frauds make it useless (0.32 on the real data).
-    estimator = HistGradientBoostingClassifier(
+    classifier = HistGradientBoostingClassifier(
         learning_rate=0.03,
         max_iter=300,
         l2_regularization=10.0,
-        min_samples_leaf=50,
+        min_samples_leaf=rows_of_a_leaf,
         early_stopping=False,
         random_state=seed,
     )
-    return _fit_classifier(estimator, train, columns)
+    return [("model", classifier)]
 
 
-def _fit_forest(train: Part, columns: Columns, _: Choice, seed: int) -> tuple[FraudModel, Any]:
-    estimator = RandomForestClassifier(n_estimators=100, min_samples_leaf=2, n_jobs=-1, random_state=seed)
-    return _fit_classifier(estimator, train, columns)
+def _forest(_: int, __: int, seed: int) -> _Steps:
+    classifier = RandomForestClassifier(n_estimators=100, min_samples_leaf=2, n_jobs=-1, random_state=seed)
+    return [_within_single_precision(), ("model", classifier)]
 
 
-def _fit_classifier(estimator: Any, train: Part, columns: Columns) -> tuple[FraudModel, Any]:
-    kept = _without_time(columns)
-    return _Classifier(estimator.fit(train.features[:, kept], train.labels), kept), estimator
+def _isolation(_: int, __: int, seed: int) -> _Steps:
+    return [
+        _within_single_precision(),
+        ("model", AnomalyClassifier(IsolationForest(n_estimators=200, random_state=seed))),
+    ]
 
 
-def _fit_isolation(train: Part, columns: Columns, _: Choice, seed: int) -> tuple[FraudModel, Any]:
-    kept = _without_time(columns)
-    estimator = IsolationForest(n_estimators=200, random_state=seed, n_jobs=-1).fit(train.features[:, kept])
-    return _anomaly(estimator, lambda fitted, rows: -fitted.score_samples(rows), train, kept), estimator
+def _autoencoder(n_columns: int, _: int, seed: int) -> _Steps:
+    ranks = QuantileTransformer(n_quantiles=1_000, output_distribution="normal", subsample=None)
+    return [("ranks", ranks), ("model", AnomalyClassifier(Autoencoder(max(2, n_columns // 3), seed)))]
 
 
-def _fit_autoencoder(train: Part, columns: Columns, _: Choice, seed: int) -> tuple[FraudModel, Any]:
-    """What a narrow network cannot draw again after it has seen legitimate rows only is unusual."""
-    kept = _without_time(columns)
-    legitimate = train.features[train.labels == 0][:, kept]
-    legitimate = legitimate[:: max(1, len(legitimate) // _ROWS_FOR_THE_AUTOENCODER)]
-    n_quantiles = min(1_000, len(legitimate))
-    ranks = QuantileTransformer(n_quantiles=n_quantiles, output_distribution="normal", subsample=None)
-    narrow = max(2, len(kept) // 3)
-    network = MLPRegressor(
-        hidden_layer_sizes=(2 * narrow, narrow, 2 * narrow),
-        max_iter=60,
-        early_stopping=True,
-        n_iter_no_change=5,
-        random_state=seed,
-    )
-    drawn = ranks.fit_transform(legitimate)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it need not be drawn to perfection
-        network.fit(drawn, drawn)
-    return _anomaly(Pipeline([("ranks", ranks), ("network", network)]), _redrawing_error, train, kept), network
+def _within_single_precision() -> tuple[str, Any]:
+    """Trees compare in float32, and scikit-learn refuses what that does not hold; a transaction may have any number."""
+    bounds = {"a_min": -_LARGEST_SINGLE, "a_max": _LARGEST_SINGLE}
+    return "bounds", FunctionTransformer(np.clip, kw_args=bounds, feature_names_out="one-to-one")
 
 
-def _redrawing_error(fitted: Any, rows: FeatureMatrix) -> Values:
-    drawn = fitted[0].transform(rows)
-    return np.asarray(np.log1p(np.square(fitted[-1].predict(drawn) - drawn).mean(axis=1)))
-
-
-def _anomaly(
-    estimator: Any, score: Callable[[Any, FeatureMatrix], Values], train: Part, columns: list[int]
-) -> FraudModel:
-    scores = score(estimator, train.features[:, columns])
-    return _Anomaly(estimator, score, columns, LogisticRegression().fit(scores[:, np.newaxis], train.labels))
-
-
-def _without_time(columns: Columns) -> list[int]:
-    return [i for i in range(columns.n_features) if i != columns.time]
-
-
-def _megabytes(kept: Any) -> float:
+def _megabytes(fitted: FittedModel) -> float:
     buffer = io.BytesIO()
-    joblib.dump(kept, buffer)
+    joblib.dump(fitted, buffer)
     return buffer.tell() / 1e6
 
 
-_FITS: dict[str, Callable[[Part, Columns, Choice, int], tuple[FraudModel, Any]]] = {
-    KNN: _fit_knn,
-    "gradient-boosting": _fit_boosting,
-    "random-forest": _fit_forest,
-    "isolation-forest": _fit_isolation,
-    "autoencoder": _fit_autoencoder,
+_STEPS: dict[str, Callable[[int, int, int], _Steps]] = {
+    "gradient-boosting": _boosting,
+    "random-forest": _forest,
+    "isolation-forest": _isolation,
+    "autoencoder": _autoencoder,
 }
-MODELS = tuple(_FITS)
+"""What comes behind the columns, by kind: made of the number of columns, the rows of a leaf, and a seed."""
+
+MODELS = (KNN, *_STEPS)

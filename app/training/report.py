@@ -95,7 +95,8 @@ def _figures(answer: Answer) -> str:
             low, high = (shown(name, end) for end in answer.metrics.intervals[name])
             rows.append((words, shown(name, value), f"{low} to {high}"))
     table = _table(("figure", "value", "95 % interval"), rows)
-    return f"<h2>All figures</h2>{table}<p>{ACCURACY_SAYS_NOTHING}</p>"
+    calibration = "" if answer.calibration is None else f"<p>{escape(answer.calibration.sentence())}</p>"
+    return f"<h2>All figures</h2>{table}<p>{ACCURACY_SAYS_NOTHING}</p>{calibration}"
 
 
 def _ladder(answer: Answer) -> str:
@@ -127,27 +128,32 @@ def _cases(title: str, words: str, cases: list[Case]) -> str:
         return f"<h2>{title}</h2><p>None.</p>"
     rows = "".join(
         f"<tr><td>{case.number:,}</td><td>{case.time:,.0f}</td><td>{_amount(case)}</td><td>{case.probability:.3f}</td>"
-        f'<td class="wide">{_neighbors(case)}</td></tr>'
+        f'<td class="wide">{_evidence(case)}</td></tr>'
         for case in cases
     )
-    head = "".join(f"<th>{word}</th>" for word in ("transaction", "time, s", "amount", "probability", "neighbours"))
-    return (
-        f"<h2>{title}</h2><p>{words} Neighbours with their distances, nearest first; orange ones are fraud.</p>"
-        f"<table><tr>{head}</tr>{rows}</table>"
+    evidence = "neighbours" if any(case.evidence.neighbors for case in cases) else "influences"
+    head = "".join(f"<th>{word}</th>" for word in ("transaction", "time, s", "amount", "probability", evidence))
+    shown_how = next(
+        (case.evidence.not_available for case in cases if case.evidence.not_available),
+        "Neighbours with their distances, nearest first; orange ones are fraud.",
     )
+    return f"<h2>{title}</h2><p>{words} {escape(shown_how)}</p><table><tr>{head}</tr>{rows}</table>"
 
 
 def _amount(case: Case) -> str:
     return "" if case.amount is None else f"{case.amount:,.2f}"
 
 
-def _neighbors(case: Case) -> str:
-    if case.neighbors is None:
-        return "not available for this kind of model"
-    return "".join(
+def _evidence(case: Case) -> str:
+    neighbors = "".join(
         f'<span class="near{" fraud" if neighbor.is_fraud else ""}">{neighbor.distance:.2f}</span>'
-        for neighbor in case.neighbors
+        for neighbor in case.evidence.neighbors
     )
+    influences = "; ".join(
+        f"{escape(one.feature)} {one.transaction:.2f}: {one.probability_if_usual:.3f} with the usual {one.usual:.2f}"
+        for one in case.evidence.influences
+    )
+    return neighbors or influences or "no single feature raises the probability"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -22,7 +22,7 @@ class Slices(msgspec.Struct, frozen=True):
     """The later part without what may flatter.
 
     Attributes:
-        without_duplicates: without rows that equal a training row in every feature that counts in the distance.
+        without_duplicates: without rows that equal a training row in every feature that the model looks at.
         without_first_hour: without rows of the first hour after the split, where a series of frauds on one card may
             have begun before it.
     """
@@ -34,7 +34,7 @@ class Slices(msgspec.Struct, frozen=True):
         duplicates, near = self.without_duplicates, self.without_first_hour
         return (
             f"Nothing is left out of these figures. Without the {duplicates.rows_left_out:,} later transactions "
-            f"({duplicates.frauds_left_out:,} frauds) that equal an earlier one in all that counts in the distance, "
+            f"({duplicates.frauds_left_out:,} frauds) that equal an earlier one in all that the model looks at, "
             f"average precision is {_shown(duplicates)}; without the {near.rows_left_out:,} "
             f"({near.frauds_left_out:,} frauds) of the first hour after the split, {_shown(near)}."
         )

@@ -69,6 +69,11 @@ class Columns(msgspec.Struct, frozen=True):
     time: int | None
     amount: int | None
 
+    @property
+    def context(self) -> list[int]:
+        """Those that people want to read beside a prediction."""
+        return [i for i in (self.time, self.amount) if i is not None]
+
 
 def fit_space(space: Space, columns: Columns, features: FeatureMatrix, labels: Labels) -> Pipeline:
     """Fit what comes before the neighbours: features of shape (n_rows, n_features), labels of shape (n_rows,)."""

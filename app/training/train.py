@@ -1,6 +1,7 @@
 """`python -m app train`: fits on the earlier transactions, measures on the later ones, saves what was measured."""
 
 import argparse
+import dataclasses
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -10,35 +11,48 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline
 
 from app.scoring.artifact import save_artifact
 from app.scoring.baseline import BASELINE_FILE, Baseline, baseline_of
+from app.scoring.calibration import Calibrator
+from app.scoring.fitted import FittedModel
 from app.scoring.manifest import Manifest
-from app.scoring.neighbors import IndexedPipeline, NearestNeighbors, index_pipeline
+from app.scoring.model import model_of
 from app.scoring.prediction import Method
-from app.scoring.scaling import Scaling
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.scoring.transaction import FeatureMatrix
 from app.training import money
+from app.training.calibrate import CalibrationWish, Effect, calibrate, fit_calibrator
 from app.training.dataset import Dataset, Part, read_dataset
 from app.training.errors import TrainingError
 from app.training.evaluate import figures_table, outcome_of, score_rows
-from app.training.metrics import measure
+from app.training.metrics import Metrics, measure
+from app.training.models import MODELS, Recipe, recipe_of
 from app.training.money import Costs, not_negative
+from app.training.nearest import KNN, chosen
 from app.training.outcome import Values
 from app.training.pictures import draw_summary
-from app.training.search import N_FOLDS, Choice, Mode, Search, Wishes, folds_of, predict_fold, search, wished_space
-from app.training.slices import measure_slices
-from app.training.space import Columns, FeatureWeights, Scaler, Space, fit_space
+from app.training.search import N_FOLDS, Mode, Search, Wishes, folds_of, search
+from app.training.slices import Slices, measure_slices
+from app.training.space import Columns, FeatureWeights, Scaler
 from app.training.writing import whole_directory, write_whole
 
 PICTURE_FILE = "evaluation.png"
-DEFAULT_CHOICE = Choice(Space(), neighbors=50, votes="distance")
 
 _SHOWN_MODELS = 5
 _BASELINE_SHARE = 0.2
+
+
+_WISHES_OF_NEIGHBORS = {
+    "search": "none",
+    "neighbors": None,
+    "weights": None,
+    "scaler": None,
+    "feature_weights": None,
+    "discriminant": None,
+    "time_in_distance": False,
+}
+"""Options that concern nearest neighbours only, with what they are when nobody gave them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Plan:
     time: str
     amount: str
     output: Path
+    model: str
     search: Mode
     folds: int
     wishes: Wishes
@@ -58,19 +73,35 @@ class Plan:
     test_fraction: float
     threshold: float | None
     costs: Costs | None
+    calibrate: CalibrationWish
     seed: int
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What the last of the earlier folds decides; no calibrator where none was wished."""
+
+    calibrator: Calibrator | None
+    threshold: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     parser.add_argument("--output", type=Path, default=Path("model_artifacts/trained"), help="where the artifact goes")
+    parser.add_argument("--model", choices=MODELS, default=KNN, help="the kind of model (knn)")
     parser.add_argument(
         "--search",
         choices=("none", "quick", "full"),
         default="none",
         help="choose what is not given below by average precision on folds in time order (none)",
     )
-    parser.add_argument("--folds", type=_positive, default=N_FOLDS, metavar="N", help=f"folds of a search ({N_FOLDS})")
+    parser.add_argument(
+        "--folds",
+        type=_positive,
+        default=N_FOLDS,
+        metavar="N",
+        help=f"folds in time order, of a search, of costs and of calibration ({N_FOLDS})",
+    )
     parser.add_argument(
         "--neighbors",
         type=_positive,
@@ -114,6 +145,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help=f"probability of an alert ({DEFAULT_THRESHOLD:g})",
     )
+    parser.add_argument(
+        "--calibrate",
+        choices=CalibrationWish.__args__,  # type: ignore[attr-defined]  # of the Literal
+        default="none",
+        help="make probabilities mean what they say, by a curve fitted on the last of the earlier folds: steps of any "
+        "form (isotonic) or one smooth curve (sigmoid) (none)",
+    )
     money.add_arguments(parser)
 
 
@@ -125,7 +163,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drop", nargs="*", default=[], metavar="COLUMN", help="columns that are no features")
     parser.add_argument("--sort", action="store_true", help="order rows that are out of order in time")
     parser.add_argument("--test-fraction", type=_fraction, default=0.2, metavar="F", help="later share, measured on")
-    parser.add_argument("--seed", type=int, default=1, help="of the bootstrap (1)")
+    parser.add_argument("--seed", type=int, default=1, help="of the bootstrap, and of what models draw (1)")
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
@@ -137,6 +175,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         discriminant=arguments.discriminant,
         time_in_distance=arguments.time_in_distance,
     )
+    if arguments.model != KNN:
+        _refuse_wishes_of_neighbors(arguments)
     derived = {"drop": tuple(arguments.drop), "wishes": wishes, "costs": money.costs_of(arguments)}
     same = set(Plan.__dataclass_fields__) - set(derived)
     return Plan(**{name: getattr(arguments, name) for name in same} | derived)
@@ -155,37 +195,35 @@ def run(plan: Plan) -> int:
     train, test = dataset.split(plan.test_fraction)
     columns = columns_of(dataset, plan.time, plan.amount)
     found = _search(plan, train, columns)
-    choice = chosen(plan.wishes, train.n_frauds) if found is None else found.best.choice
-    check_choice(plan.file, choice, train, columns)
+    recipe = _recipe(plan, train, columns, found)
+    recipe.check(plan.file, train)
     if found is not None:
         console.print(_search_table(found))
-    indexed = index_pipeline(make_pipeline(choice, columns, train))
-    threshold = _threshold(plan, choice, columns, train)
-    outcome = outcome_of(test, _score(console, indexed, test), amounts_of(test, columns))
-    metrics = measure(outcome, threshold, plan.costs, seed=plan.seed).metrics
-    compared = [i for i in range(columns.n_features) if choice.space.time_in_distance or i != columns.time]
-    slices = measure_slices(outcome, test.equal_rows(train, compared), train.times[-1])
-    context_names = tuple(name for name in (plan.time, plan.amount) if name in dataset.feature_names)
+    fitted = recipe.fit(train, dataset.feature_names)
+    decision = _decide(plan, recipe, columns, train)
+    raw = outcome_of(test, _score(console, fitted, test), amounts_of(test, columns))
+    outcome, effect = calibrate(raw, decision.calibrator)
+    metrics = measure(outcome, decision.threshold, plan.costs, seed=plan.seed).metrics
+    slices = measure_slices(outcome, test.equal_rows(train, recipe.seen()), train.times[-1])
     with whole_directory(plan.output) as directory:
         manifest = save_artifact(
             directory,
-            indexed,
-            feature_names=dataset.feature_names,
-            context_names=context_names,
-            reference_context=train.features[:, [dataset.feature_names.index(name) for name in context_names]],
-            training=_summary(plan, dataset, train, test) | _choices(choice, found),
-            metrics=msgspec.to_builtins(metrics) | msgspec.to_builtins(slices),
+            dataclasses.replace(fitted, calibrator=decision.calibrator),
+            training=_summary(plan, dataset, train, test) | _choices(recipe, found),
+            metrics=_figures(metrics, slices, effect),
         )
-        baseline = _baseline(manifest, choice, columns, train)
+        baseline = _baseline(manifest, recipe, decision.calibrator, train)
         write_whole(directory / BASELINE_FILE, msgspec.json.encode(baseline) + b"\n")
         write_whole(directory / PICTURE_FILE, draw_summary(outcome, metrics))
     console.print(
         figures_table(metrics, f"Trained on {len(train):,} earlier transactions, measured on {len(test):,} later ones")
     )
     console.print(slices.sentence(), soft_wrap=True)
+    if effect is not None:
+        console.print(effect.sentence(), soft_wrap=True)
     if plan.costs is not None:
-        console.print(_threshold_sentence(threshold), soft_wrap=True)
-    console.print(f"Model {manifest.model_version} ({choice.words()}) and its picture are in {plan.output}")
+        console.print(_threshold_sentence(decision.threshold), soft_wrap=True)
+    console.print(f"Model {manifest.model_version} ({recipe.words()}) and its picture are in {plan.output}")
     return 0
 
 
@@ -202,79 +240,57 @@ def amounts_of(part: Part, columns: Columns) -> Values | None:
     return None if columns.amount is None else part.features[:, columns.amount]
 
 
-def make_pipeline(choice: Choice, columns: Columns, train: Part) -> Pipeline:
-    """The fitted pipeline: scaling, then the neighbours."""
-    scaling = fit_space(choice.space, columns, train.features, train.labels)
-    classifier = KNeighborsClassifier(choice.neighbors, weights=choice.votes, algorithm="brute")
-    # Scaled as transactions will be, so that a row's distance to itself is 0 to the last bit.
-    classifier.fit(Scaling(scaling)(train.features), train.labels)
-    return Pipeline([*scaling.steps, ("neighbors", classifier)])
-
-
 def _search(plan: Plan, train: Part, columns: Columns) -> Search | None:
     if plan.search == "none":
         return None
     return search(plan.search, folds_of(plan.file, train, plan.folds), columns, plan.wishes)
 
 
-def chosen(wishes: Wishes, n_frauds: int) -> Choice:
-    """The defaults, where nothing was wished: neighbours are at most half of the frauds, so that fraud can win."""
-    space = DEFAULT_CHOICE.space
-    if wishes.scaler == "classic":
-        space = Space("classic", "none", discriminant=0.0)
-    return Choice(
-        space=wished_space(space, wishes),
-        neighbors=wishes.neighbors or min(DEFAULT_CHOICE.neighbors, max(1, n_frauds // 2)),
-        votes=wishes.votes or DEFAULT_CHOICE.votes,
-    )
+def _recipe(plan: Plan, train: Part, columns: Columns, found: Search | None) -> Recipe:
+    choice = chosen(plan.wishes, train.n_frauds) if found is None else found.best.choice
+    return recipe_of(plan.model, choice, columns, plan.seed)
 
 
-def check_choice(file: Path, choice: Choice, train: Part, columns: Columns) -> None:
-    """Raise where the training part is too small, or too narrow, for a model."""
-    if choice.neighbors > train.n_frauds:
-        raise TrainingError(
-            f"{file}: the earlier part has {train.n_frauds:,} frauds, fewer than the {choice.neighbors} neighbours "
-            f"that would vote; choose --neighbors {train.n_frauds} or less, or give more transactions."
-        )
-    if columns.n_features == 1 and columns.time == 0 and not choice.space.time_in_distance:
-        raise TrainingError(
-            f"{file} has no column of numbers beside label and time; add features, or pass --time-in-distance."
-        )
-
-
-def _threshold(plan: Plan, choice: Choice, columns: Columns, train: Part) -> float:
-    """The one that was asked for, or the cheapest of the last fold, or the usual one."""
-    if plan.threshold is not None or plan.costs is None:
-        return plan.threshold or DEFAULT_THRESHOLD
+def _decide(plan: Plan, recipe: Recipe, columns: Columns, train: Part) -> _Decision:
+    """A calibration of the last of the earlier folds, and the threshold that was cheapest there, if that was wished."""
+    wants_cheapest = plan.threshold is None and plan.costs is not None
+    if plan.calibrate == "none" and not wants_cheapest:
+        return _Decision(None, plan.threshold or DEFAULT_THRESHOLD)
     fold = folds_of(plan.file, train, plan.folds)[-1]
-    outcome = outcome_of(fold[1], predict_fold(choice, columns, fold), amounts_of(fold[1], columns))
-    return money.cheapest_threshold(outcome, plan.costs)
+    raw = outcome_of(fold[1], recipe.predict_fold(fold), amounts_of(fold[1], columns))
+    calibrator = fit_calibrator(plan.calibrate, raw)
+    if plan.threshold is not None or plan.costs is None:
+        return _Decision(calibrator, plan.threshold or DEFAULT_THRESHOLD)
+    outcome, _ = calibrate(raw, calibrator)
+    return _Decision(calibrator, money.cheapest_threshold(outcome, plan.costs))
 
 
-def _score(console: Console, indexed: IndexedPipeline, test: Part) -> Values:
+def _score(console: Console, fitted: FittedModel, test: Part) -> Values:
     """Probabilities as a user's transactions get them; tells how fast, and how many were certified."""
-    neighbors = NearestNeighbors(indexed)
+    model = model_of(fitted)
     methods: Counter[Method] = Counter()
 
     def probabilities(features: FeatureMatrix) -> Values:
-        votes = neighbors.votes(features)
+        votes = model.votes(features)
         methods.update(votes.methods)
         return votes.probabilities
 
     started = time.perf_counter()
     found = score_rows(probabilities, test.features)
-    rows_per_second = len(test) / (time.perf_counter() - started)
-    certified = methods[Method.CERTIFIED] / len(test)
-    console.print(f"Scored {rows_per_second:,.0f} transactions per second; {certified:.1%} of them were certified.")
+    words = f"Scored {len(test) / (time.perf_counter() - started):,.0f} transactions per second"
+    if Method.MODEL not in methods:
+        words += f"; {methods[Method.CERTIFIED] / len(test):.1%} of them were certified"
+    console.print(f"{words}.")
     return found
 
 
-def _baseline(manifest: Manifest, choice: Choice, columns: Columns, train: Part) -> Baseline:
+def _baseline(manifest: Manifest, recipe: Recipe, calibrator: Calibrator | None, train: Part) -> Baseline:
     """The last fifth of the training part, as a model scores it that is trained on the rest."""
     n_earlier = round((1 - _BASELINE_SHARE) * len(train))
     earlier, last = train.take(slice(0, n_earlier)), train.take(slice(n_earlier, None))
-    probabilities = predict_fold(choice, columns, (earlier, last)) if earlier.n_frauds else np.zeros(len(last))
-    return baseline_of(manifest.model_version, manifest.feature_names, last.features, probabilities)
+    raw = recipe.predict_fold((earlier, last)) if earlier.n_frauds else np.zeros(len(last))
+    outcome, _ = calibrate(outcome_of(last, raw, None), calibrator)
+    return baseline_of(manifest.model_version, manifest.feature_names, last.features, outcome.probabilities)
 
 
 def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str, object]:
@@ -295,13 +311,20 @@ def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str,
     }
 
 
-def _choices(choice: Choice, found: Search | None) -> dict[str, object]:
-    return {
-        "neighbors": choice.neighbors,
-        "weights": choice.votes,
-        **msgspec.structs.asdict(choice.space),
-        "search": msgspec.to_builtins(found),
-    }
+def _choices(recipe: Recipe, found: Search | None) -> dict[str, object]:
+    return {"model": recipe.name, **recipe.parameters(), "search": msgspec.to_builtins(found)}
+
+
+def _figures(metrics: Metrics, slices: Slices, effect: Effect | None) -> dict[str, object]:
+    calibration = {} if effect is None else {"calibration": msgspec.to_builtins(effect)}
+    return {**msgspec.to_builtins(metrics), **msgspec.to_builtins(slices), **calibration}
+
+
+def _refuse_wishes_of_neighbors(arguments: argparse.Namespace) -> None:
+    given = [name for name, unset in _WISHES_OF_NEIGHBORS.items() if getattr(arguments, name) != unset]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise TrainingError(f"{options} can be had with --model {KNN} only; leave it out with {arguments.model}.")
 
 
 def _search_table(found: Search) -> Table:

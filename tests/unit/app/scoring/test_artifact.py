@@ -1,5 +1,6 @@
 """What an artifact is refused for, and that no code of it runs before it is verified."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -32,7 +33,6 @@ from app.scoring.errors import (
     ManifestInvalidError,
 )
 from app.scoring.manifest import MANIFEST_FILE, Manifest, read_manifest
-from app.scoring.neighbors import IndexedPipeline
 from tests.artifacts import FEATURE_NAMES
 
 
@@ -105,17 +105,9 @@ def test_saving_over_an_artifact_leaves_nothing_unfinished(copy: Path) -> None:
 
 
 def _save_again(source: Path, directory: Path, pipeline: Pipeline) -> Manifest:
-    manifest = read_manifest(source)
-    indexed = load_artifact(source).indexed
-    return save_artifact(
-        directory,
-        IndexedPipeline(pipeline, indexed.index),
-        feature_names=manifest.feature_names,
-        context_names=manifest.context_names,
-        reference_context=load_artifact(source).reference_context,
-        training=manifest.training,
-        metrics=manifest.metrics,
-    )
+    loaded = load_artifact(source)
+    fitted = dataclasses.replace(loaded.fitted, pipeline=pipeline)
+    return save_artifact(directory, fitted, training=loaded.manifest.training, metrics=loaded.manifest.metrics)
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

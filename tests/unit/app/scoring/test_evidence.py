@@ -38,7 +38,8 @@ def _evidence(scorer: Scorer, fields: dict[str, float]) -> Evidence:
 def _by_reference_id(loaded: Artifact) -> npt.NDArray[np.float64]:
     """The scaled reference rows in the order of training."""
     rows: npt.NDArray[np.float64] = np.empty_like(loaded.pipeline[-1]._fit_X)
-    rows[loaded.indexed.index.reference_ids] = loaded.pipeline[-1]._fit_X
+    assert loaded.fitted.reference is not None
+    rows[loaded.fitted.reference.index.reference_ids] = loaded.pipeline[-1]._fit_X
     return rows
 
 
