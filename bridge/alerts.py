@@ -174,23 +174,24 @@ def _log_alert(record: ConsumerRecord) -> DeadLetter | None:
     """Log the alert on one line; gives why it is none, or None."""
     try:
         alert: dict[str, Any] = msgspec.json.decode(record.value or b"", type=dict[str, Any])
-        neighbors = alert["evidence"]["neighbors"]
-        n_fraud = sum(bool(neighbor["is_fraud"]) for neighbor in neighbors)
         facts = {name: alert.get(name) for name in ("transaction_id", "fraud_probability", "severity", "model_version")}
-        nearest = min((neighbor["distance"] for neighbor in neighbors), default=None)
+        decided = _decided(alert["evidence"])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
         return DeadLetter(Reason.NOT_AN_ALERT, "The record is not an alert.")
     # The transaction's id leads an analyst to the card; the card itself stays out of the logs.
     context = {name: alert[name] for name in ("Time", "Amount", "timestamp_received") if name in alert}
-    _log.warning(
-        "fraud alert",
-        **facts,
-        **context,
-        frauds_among_neighbors=f"{n_fraud} of {len(neighbors)}",
-        nearest_distance=nearest,
-        source=_place(record),
-    )
+    _log.warning("fraud alert", **facts, **context, **decided, source=_place(record))
     return None
+
+
+def _decided(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The neighbours in a few words; of a model without any, the features that raise the probability."""
+    neighbors = evidence["neighbors"]
+    if not neighbors:
+        return {"raised_by": [influence["feature"] for influence in evidence.get("influences", ())]}
+    n_fraud = sum(bool(neighbor["is_fraud"]) for neighbor in neighbors)
+    nearest = min(neighbor["distance"] for neighbor in neighbors)
+    return {"frauds_among_neighbors": f"{n_fraud} of {len(neighbors)}", "nearest_distance": nearest}
 
 
 def _place(record: ConsumerRecord) -> str:

@@ -281,9 +281,13 @@ class _Screen:
 def _alert_line(fact: Mapping[str, Any]) -> str:
     style = "bold red" if fact["severity"] == "critical" else "red"
     amount = f"{fact['Amount']:>9,.2f} EUR, " if "Amount" in fact else ""
+    if "raised_by" in fact:  # a model without neighbours
+        decided = f"raised by {', '.join(fact['raised_by']) or 'no single feature'}"
+    else:
+        decided = f"{fact['frauds_among_neighbors']} nearest are fraud"
     return (
         f"[{style}]{fact['severity']:>8}[/]  {amount}probability {fact['fraud_probability']:.3f}, "
-        f"{fact['frauds_among_neighbors']} nearest are fraud, transaction {fact['transaction_id']}"
+        f"{decided}, transaction {fact['transaction_id']}"
     )
 
 

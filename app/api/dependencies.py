@@ -27,7 +27,8 @@ class ScoringService:
         """The prediction of one transaction.
 
         Almost every transaction is certified, in some 45 us; a thread would cost it 100 us and more, waiting for the
-        interpreter not included. The others need a search, which can take milliseconds, and go to a thread.
+        interpreter not included. The others need a search, or the evaluation of a model that certifies nothing, which
+        can take milliseconds, and go to a thread.
         """
         with self.metrics.score_seconds.time():
             prediction = self.scorer.score_if_certified(transaction)

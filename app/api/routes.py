@@ -23,7 +23,10 @@ from app.api.schemas import (
 from app.scoring.evidence import in_words
 from app.scoring.prediction import Prediction
 
-_WithEvidence = Annotated[bool, Query(description="Add why the transaction has its probability; costs a search")]
+_WithEvidence = Annotated[
+    bool,
+    Query(description="Add why the transaction has its probability; costs a search, or some evaluations of the model"),
+]
 
 
 def install_routes(app: FastAPI, models: RequestModels) -> None:
@@ -41,7 +44,7 @@ def install_routes(app: FastAPI, models: RequestModels) -> None:
         return EvidencedAnswer(**prediction_fields(prediction), evidence=proof)
 
     async def explain(transaction: BaseModel, scoring: Scoring) -> ExplanationAnswer:
-        """Score one transaction and say why: the neighbours that voted, and what brings the nearest frauds near."""
+        """Score one transaction and say why: the neighbours that voted, or the features that raise the probability."""
         asked = to_transaction(transaction, models.feature_fields)
         prediction = await scoring.score_one(asked)
         evidence = await scoring.evidence(asked)

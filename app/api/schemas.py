@@ -54,11 +54,32 @@ class NearFraudAnswer(BaseModel):
     far: list[FeatureComparisonAnswer] = Field(description="What keeps it away, the strongest first")
 
 
+class InfluenceAnswer(BaseModel):
+    """What one feature does to the probability: the model is asked again with the usual value in its place."""
+
+    feature: str
+    transaction: float = Field(description="Of the transaction that was scored, unscaled")
+    usual: float = Field(description="The median of the known legitimate transactions, unscaled")
+    probability_if_usual: float = Field(description="What the model would say, were this feature usual", ge=0, le=1)
+
+
 class EvidenceAnswer(BaseModel):
     """Why a transaction has its probability."""
 
-    neighbors: list[NeighborAnswer] = Field(description="Those that voted, nearest first")
-    nearest_frauds: list[NearFraudAnswer] = Field(description="The nearest known frauds, whether they voted or not")
+    neighbors: list[NeighborAnswer] = Field(
+        description="Those that voted, nearest first; none where the model keeps no transactions"
+    )
+    nearest_frauds: list[NearFraudAnswer] = Field(
+        description="The nearest known frauds, whether they voted or not; none where the model keeps no transactions"
+    )
+    influences: list[InfluenceAnswer] = Field(
+        [],
+        description="Of a model without neighbours: the features without which the probability would be lower, the "
+        "strongest first",
+    )
+    not_available: str | None = Field(
+        None, description="A sentence that says what this model cannot show; null where it shows everything"
+    )
 
 
 class EvidencedAnswer(PredictionAnswer):
