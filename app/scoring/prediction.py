@@ -104,7 +104,7 @@ class Influence(msgspec.Struct, frozen=True, gc=False):
     probability_if_usual: float
 
 
-class Evidence(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """Why a transaction has its probability.
 
     Attributes:

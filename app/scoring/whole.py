@@ -15,8 +15,8 @@ from app.scoring.transaction import FeatureMatrix
 
 _MOST_INFLUENCES = 5
 _NOT_AVAILABLE = (
-    "Neighbours are not available for this model: it keeps no known transactions. Its influences say which features "
-    "raise the probability."
+    "Neighbours are not available for this model, which keeps no known transactions; its influences are the features "
+    "that raise the probability, where one does alone."
 )
 
 _Values = npt.NDArray[np.float64]

@@ -39,6 +39,16 @@ _MOST_ROWS_OF_A_LEAF = 50
 _Steps = list[tuple[str, Any]]
 
 
+@dataclass(frozen=True)
+class _Size:
+    """What settings depend on."""
+
+    n_rows: int
+    n_columns: int
+    rows_of_a_leaf: int
+    seed: int
+
+
 class Recipe(Protocol):
     """A kind of model with its settings.
 
@@ -69,8 +79,8 @@ class Recipe(Protocol):
         """Its settings, for people."""
         ...
 
-    def parameters(self) -> dict[str, Any]:
-        """Its settings, for the manifest."""
+    def parameters(self, fitted: FittedModel) -> dict[str, Any]:
+        """The settings of a fitted one, for the manifest."""
         ...
 
 
@@ -109,8 +119,8 @@ class WholeRecipe:
     def words(self) -> str:
         return self.name
 
-    def parameters(self) -> dict[str, Any]:
-        classifier = _STEPS[self.name](len(self.seen()), _MOST_ROWS_OF_A_LEAF, self.seed)[-1][1]
+    def parameters(self, fitted: FittedModel) -> dict[str, Any]:
+        classifier = fitted.pipeline[-1]
         plain = {
             name: value
             for name, value in classifier.get_params().items()
@@ -122,8 +132,8 @@ class WholeRecipe:
         seen = self.seen()
         # A leaf that is larger than all frauds together could never be sure of one.
         rows_of_a_leaf = min(_MOST_ROWS_OF_A_LEAF, max(1, train.n_frauds // 2))
-        columns = ColumnTransformer([("seen", "passthrough", seen)])
-        return Pipeline([("columns", columns), *_STEPS[self.name](len(seen), rows_of_a_leaf, self.seed)])
+        size = _Size(len(train), len(seen), rows_of_a_leaf, self.seed)
+        return Pipeline([("columns", ColumnTransformer([("seen", "passthrough", seen)])), *_STEPS[self.name](size)])
 
 
 def recipe_of(name: str, choice: Choice, columns: Columns, seed: int) -> Recipe:
@@ -171,34 +181,33 @@ def microseconds_per_row(model: Model, features: FeatureMatrix, n_batches: int =
     return 1e6 * float(np.median(taken[1:] or taken))
 
 
-def _boosting(_: int, rows_of_a_leaf: int, seed: int) -> _Steps:
+def _boosting(size: _Size) -> _Steps:
     # Slow and smooth: with scikit-learn's defaults a few hundred frauds make it useless (0.32 on the real data).
     classifier = HistGradientBoostingClassifier(
         learning_rate=0.03,
         max_iter=300,
         l2_regularization=10.0,
-        min_samples_leaf=rows_of_a_leaf,
+        min_samples_leaf=size.rows_of_a_leaf,
         early_stopping=False,
-        random_state=seed,
+        random_state=size.seed,
     )
     return [("model", classifier)]
 
 
-def _forest(_: int, __: int, seed: int) -> _Steps:
-    classifier = RandomForestClassifier(n_estimators=100, min_samples_leaf=2, n_jobs=-1, random_state=seed)
+def _forest(size: _Size) -> _Steps:
+    classifier = RandomForestClassifier(n_estimators=100, min_samples_leaf=2, n_jobs=-1, random_state=size.seed)
     return [_within_single_precision(), ("model", classifier)]
 
 
-def _isolation(_: int, __: int, seed: int) -> _Steps:
-    return [
-        _within_single_precision(),
-        ("model", AnomalyClassifier(IsolationForest(n_estimators=200, random_state=seed))),
-    ]
+def _isolation(size: _Size) -> _Steps:
+    detector = IsolationForest(n_estimators=200, random_state=size.seed)
+    return [_within_single_precision(), ("model", AnomalyClassifier(detector))]
 
 
-def _autoencoder(n_columns: int, _: int, seed: int) -> _Steps:
-    ranks = QuantileTransformer(n_quantiles=1_000, output_distribution="normal", subsample=None)
-    return [("ranks", ranks), ("model", AnomalyClassifier(Autoencoder(max(2, n_columns // 3), seed)))]
+def _autoencoder(size: _Size) -> _Steps:
+    n_quantiles = min(1_000, size.n_rows)
+    ranks = QuantileTransformer(n_quantiles=n_quantiles, output_distribution="normal", subsample=None)
+    return [("ranks", ranks), ("model", AnomalyClassifier(Autoencoder(max(2, size.n_columns // 3), size.seed)))]
 
 
 def _within_single_precision() -> tuple[str, Any]:
@@ -213,12 +222,12 @@ def _megabytes(fitted: FittedModel) -> float:
     return buffer.tell() / 1e6
 
 
-_STEPS: dict[str, Callable[[int, int, int], _Steps]] = {
+_STEPS: dict[str, Callable[[_Size], _Steps]] = {
     "gradient-boosting": _boosting,
     "random-forest": _forest,
     "isolation-forest": _isolation,
     "autoencoder": _autoencoder,
 }
-"""What comes behind the columns, by kind: made of the number of columns, the rows of a leaf, and a seed."""
+"""What comes behind the columns, by kind of model."""
 
 MODELS = (KNN, *_STEPS)

@@ -56,7 +56,7 @@ class NearestRecipe:
     def words(self) -> str:
         return self.choice.words()
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self, _: FittedModel) -> dict[str, Any]:
         return {
             "neighbors": self.choice.neighbors,
             "weights": self.choice.votes,

@@ -209,7 +209,7 @@ def run(plan: Plan) -> int:
         manifest = save_artifact(
             directory,
             dataclasses.replace(fitted, calibrator=decision.calibrator),
-            training=_summary(plan, dataset, train, test) | _choices(recipe, found),
+            training=_summary(plan, dataset, train, test) | _choices(recipe, fitted, found),
             metrics=_figures(metrics, slices, effect),
         )
         baseline = _baseline(manifest, recipe, decision.calibrator, train)
@@ -311,8 +311,8 @@ def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str,
     }
 
 
-def _choices(recipe: Recipe, found: Search | None) -> dict[str, object]:
-    return {"model": recipe.name, **recipe.parameters(), "search": msgspec.to_builtins(found)}
+def _choices(recipe: Recipe, fitted: FittedModel, found: Search | None) -> dict[str, object]:
+    return {"model": recipe.name, **recipe.parameters(fitted), "search": msgspec.to_builtins(found)}
 
 
 def _figures(metrics: Metrics, slices: Slices, effect: Effect | None) -> dict[str, object]:

@@ -232,6 +232,8 @@ def test_an_alert_is_its_prediction_with_severity_and_evidence(codec: Codec) -> 
     assert message.pop("evidence") == {
         "neighbors": [{"reference_id": 401, "distance": 0.25, "is_fraud": True, "context": {"Amount": 9.5}}],
         "nearest_frauds": [],
+        "influences": [],
+        "not_available": None,
     }
     assert message == _answer(codec, record)
 
