@@ -26,38 +26,45 @@ from app.api.request_metrics import RequestMetrics
 from app.api.routes import install_routes
 from app.api.schemas import request_models
 from app.metrics import Metrics
-from app.scoring.artifact import load_artifact
 from app.scoring.errors import ArtifactError
-from app.scoring.manifest import Manifest, read_manifest
+from app.scoring.manifest import Manifest
 from app.scoring.scorer import Scorer
 from app.settings import Settings
+from app.source import ArtifactFiles, artifact_files
 
 _REQUESTS_AT_ONCE = 2  # searches run in threads, and more of them would only wait for each other
 
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, files: ArtifactFiles | None = None) -> FastAPI:
     """The application; its model is loaded in the lifespan, its routes are made for the features of the manifest.
+
+    Args:
+        settings: of the service.
+        files: those of the artifact, where they are not in the directory that the settings name.
 
     Raises:
         ArtifactError: there is no manifest to make routes from.
     """
-    manifest = read_manifest(settings.artifact)
+    files = files or ArtifactFiles(settings.artifact)
+    manifest = files.manifest()
     registry = CollectorRegistry()
     metrics = Metrics(registry, manifest.model_version)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
         try:
-            artifact = await anyio.to_thread.run_sync(load_artifact, settings.artifact, settings.artifact_sha256)
+            artifact = await anyio.to_thread.run_sync(files.load, settings.artifact_sha256)
         except ArtifactError as error:
             app.state.startup_error = error
             # The server would log a traceback; one sentence is said when it has ended.
             logging.getLogger("uvicorn.error").disabled = True
             raise
+        files.discard()
         scorer = Scorer(artifact, settings.threshold)
-        scoring = ScoringService(scorer, metrics, anyio.CapacityLimiter(_REQUESTS_AT_ONCE))
+        limiter = anyio.CapacityLimiter(_REQUESTS_AT_ONCE)
+        scoring = ScoringService(scorer, metrics, limiter, files.registered_as)
         yield {"scoring": scoring}
         scoring.is_stopping = True
 
@@ -94,7 +101,8 @@ def serve() -> int:
     try:
         settings = Settings()
         logs.configure(settings.log_level)
-        return _serve(settings)
+        with artifact_files(settings.artifact) as files:
+            return _serve(settings, files)
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
@@ -104,8 +112,8 @@ def serve() -> int:
     return 1
 
 
-def _serve(settings: Settings) -> int:
-    app = create_app(settings)
+def _serve(settings: Settings, files: ArtifactFiles) -> int:
+    app = create_app(settings, files)
     try:
         listener = socket.create_server(
             (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET

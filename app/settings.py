@@ -16,7 +16,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the service listens on")
     port: int = Field(8000, ge=0, le=65_535, description="Port that the service listens on; 0: any free one")
-    artifact: Path = Field(Path("model_artifacts/default"), description="Directory of the model artifact")
+    artifact: Path = Field(
+        Path("model_artifacts/default"),
+        description="Directory of the model artifact, or models:/name@alias of an MLflow registry",
+    )
     artifact_sha256: str | None = Field(
         None, pattern="^[0-9a-fA-F]{64}$", description="Digest that the model file must have; empty: the manifest's"
     )

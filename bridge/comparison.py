@@ -11,10 +11,10 @@ from aiokafka import ConsumerRecord, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.scoring.artifact import load_artifact
 from app.scoring.prediction import Prediction
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
+from app.source import artifact_files
 from bridge.audit import Defect, Findings, Kind, Ledger, Output, Place, Sample
 from bridge.codec import Codec, DeadLetter, Record
 from bridge.settings import Settings
@@ -36,7 +36,8 @@ class Rescorer:
     """Answers transactions again, with the settings' artifact or with another one."""
 
     def __init__(self, settings: Settings, artifact: Path | None) -> None:
-        loaded = load_artifact(artifact or settings.artifact, None if artifact else settings.artifact_sha256)
+        with artifact_files(artifact or settings.artifact) as files:
+            loaded = files.load(None if artifact else settings.artifact_sha256)
         self.codec = Codec(loaded.manifest, settings.max_record_bytes)
         self.model_version = loaded.manifest.model_version
         self._scorer = Scorer(loaded, settings.threshold)

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from app.scoring.artifact import load_artifact
 from app.scoring.errors import ArtifactError
+from app.source import artifact_files
 from bridge.connection import connection_arguments, probing, transactional_producer
 from bridge.delivery import check_transactions, stop_producer
 from bridge.errors import BridgeError
@@ -83,9 +83,12 @@ async def _settings(settings: Settings) -> str:
 
 
 async def _artifact(settings: Settings) -> str:
-    artifact = await asyncio.to_thread(load_artifact, settings.artifact, settings.artifact_sha256)
-    manifest = artifact.manifest
-    return f"model {manifest.model_version} with {len(manifest.feature_names)} features, from {settings.artifact}"
+    def load() -> str:
+        with artifact_files(settings.artifact) as files:
+            manifest = files.load(settings.artifact_sha256).manifest
+            return f"model {manifest.model_version} with {len(manifest.feature_names)} features, from {files}"
+
+    return await asyncio.to_thread(load)
 
 
 async def _broker(settings: Settings) -> str:

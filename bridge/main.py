@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.scoring.artifact import load_artifact
+from app.scoring.artifact import Artifact
 from app.scoring.scorer import Scorer
+from app.source import artifact_files
 from bridge.answer import Answerer, AnswerThread, OutputTopics
 from bridge.board import Board
 from bridge.codec import Codec
@@ -56,7 +57,7 @@ async def run(settings: Settings) -> None:
     board, about = Board(), _about(settings)
     status = create_status_app(metrics.registry, vitals, Page(board, metrics, vitals, about))
     async with serving(status, settings.http_host, settings.http_port) as address, pulse.beating():
-        artifact = await asyncio.to_thread(load_artifact, settings.artifact, settings.artifact_sha256)
+        artifact, source = await asyncio.to_thread(_load, settings)
         scorer = await asyncio.to_thread(Scorer, artifact, settings.threshold)
         _collect_garbage_rarely()
         metrics.name_model(artifact.manifest.model_version)
@@ -86,12 +87,19 @@ async def run(settings: Settings) -> None:
                     transactions=settings.transactions_topic,
                     group=settings.group_id,
                     model_version=artifact.manifest.model_version,
+                    artifact=source,
                     threshold=settings.threshold,
                     guarantee=settings.processing_guarantee,
                     http=address,
                 )
                 await bridge.main_loop(settings.transactions_topic)
     _log.info("bridge stopped; every poll that was answered is committed")
+
+
+def _load(settings: Settings) -> tuple[Artifact, str]:
+    """The artifact, and where it was in the end: an alias points to another version tomorrow."""
+    with artifact_files(settings.artifact) as files:
+        return files.load(settings.artifact_sha256), str(files)
 
 
 def _about(settings: Settings) -> About:

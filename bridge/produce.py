@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from app.scoring.manifest import read_manifest
+from app.scoring.manifest import Manifest
+from app.source import artifact_files
 from bridge.connection import producing
 from bridge.errors import DeliveryError, TransactionsFileError
 from bridge.settings import Settings
@@ -105,7 +106,7 @@ async def run(settings: Settings, plan: Plan) -> int:
         TransactionsFileError: the file cannot be read or lacks a feature of the model.
         BridgeError: the broker cannot be used, or did not confirm a row.
     """
-    features = read_manifest(settings.artifact).feature_names
+    features = (await asyncio.to_thread(_manifest, settings)).feature_names
     n_rows = await asyncio.to_thread(count_rows, plan.file, plan.limit)
     await prepare_topics(settings, [settings.transactions_topic])
     async with producing(settings) as producer:
@@ -117,6 +118,11 @@ async def run(settings: Settings, plan: Plan) -> int:
         f"{stream.n_sent:,} transactions sent to {settings.transactions_topic}, {stream.n_bad:,} bad rows.", flush=True
     )
     return stream.exit_code
+
+
+def _manifest(settings: Settings) -> Manifest:
+    with artifact_files(settings.artifact) as files:
+        return files.manifest()
 
 
 def read_rows(path: Path, features: Sequence[str], label: str) -> Iterator[Row | BadRow]:

@@ -36,7 +36,10 @@ class Settings(BaseSettings):
         0, ge=0, description="Replicas of a topic that is made; 0: three, or as many as there are brokers"
     )
 
-    artifact: Path = Field(Path("model_artifacts/default"), description="Directory of the model artifact")
+    artifact: Path = Field(
+        Path("model_artifacts/default"),
+        description="Directory of the model artifact, or models:/name@alias of an MLflow registry",
+    )
     artifact_sha256: str | None = Field(
         None, pattern="^[0-9a-fA-F]{64}$", description="Digest that the model file must have; empty: the manifest's"
     )

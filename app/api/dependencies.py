@@ -21,6 +21,7 @@ class ScoringService:
     scorer: Scorer
     metrics: Metrics
     limiter: anyio.CapacityLimiter
+    registered_as: str | None = None
     is_stopping: bool = False
 
     async def score_one(self, transaction: Transaction) -> Prediction:

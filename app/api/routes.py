@@ -79,6 +79,7 @@ async def model(scoring: Scoring) -> ModelAnswer:
     manifest = scoring.scorer.manifest
     return ModelAnswer(
         model_version=manifest.model_version,
+        registered_as=scoring.registered_as,
         feature_names=list(manifest.feature_names),
         threshold=scoring.scorer.threshold,
         scikit_learn_version=manifest.scikit_learn_version,

@@ -106,6 +106,7 @@ class ModelAnswer(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model_version: str
+    registered_as: str | None = Field(description="Version in the model registry that it was loaded from, if it was")
     feature_names: list[str]
     threshold: float
     scikit_learn_version: str

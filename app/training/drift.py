@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 
-from app.scoring.artifact import load_artifact
 from app.scoring.baseline import (
     SCORE,
     Baseline,
@@ -24,6 +23,7 @@ from app.scoring.baseline import (
 )
 from app.scoring.model import model_of
 from app.scoring.transaction import FeatureMatrix
+from app.source import artifact_files
 from app.training.dataset import read_features
 from app.training.errors import TrainingError
 from app.training.evaluate import score_rows
@@ -81,7 +81,7 @@ class Plan:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="directory of the artifact")
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="directory, or models:/name@alias")
     parser.add_argument("file", type=Path, metavar="CSV", help="newer transactions; labels are not needed")
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn for the p-values (1)")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write all figures there")
@@ -99,9 +99,10 @@ def run(plan: Plan) -> int:
         TrainingError: the transactions cannot be used.
         ArtifactError: the artifact cannot be used, or has no baseline.
     """
-    artifact = load_artifact(plan.artifact)
-    manifest = artifact.manifest
-    baseline = load_baseline(plan.artifact, manifest)
+    with artifact_files(plan.artifact) as files:
+        artifact = files.load()
+        manifest = artifact.manifest
+        baseline = load_baseline(files.directory, manifest)
     features = read_features(plan.file, manifest.feature_names)
     if len(features) < _LEAST_ROWS:
         raise TrainingError(

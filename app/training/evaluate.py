@@ -11,10 +11,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.scoring.artifact import Artifact, load_artifact
+from app.scoring.artifact import Artifact
 from app.scoring.model import Model, model_of
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.scoring.transaction import FeatureMatrix
+from app.source import artifact_files
 from app.training import money
 from app.training.answer import (
     ACCURACY_SAYS_NOTHING,
@@ -63,7 +64,7 @@ class Plan:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="directory of the artifact")
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="directory, or models:/name@alias")
     parser.add_argument("file", type=Path, metavar="CSV", help="labelled transactions: .csv, .csv.gz or .parquet")
     for column in ("label", "time", "amount"):
         parser.add_argument(f"--{column}", default=None, help=f"column of the {column} (as the artifact was trained)")
@@ -91,7 +92,8 @@ def run(plan: Plan) -> int:
         TrainingError: the transactions cannot be used.
         ArtifactError: the artifact cannot be used.
     """
-    artifact = load_artifact(plan.artifact)
+    with artifact_files(plan.artifact) as files:
+        artifact = files.load()
     trained = artifact.manifest.training
     label = plan.label or str(trained.get("label", "Class"))
     time = plan.time or str(trained.get("time", "Time"))

@@ -21,20 +21,22 @@ from app.scoring.model import model_of
 from app.scoring.prediction import Method
 from app.scoring.scorer import DEFAULT_THRESHOLD
 from app.scoring.transaction import FeatureMatrix
-from app.training import money
+from app.training import money, tracking
 from app.training.calibrate import CalibrationWish, Effect, calibrate, fit_calibrator
 from app.training.dataset import Dataset, Part, read_dataset
 from app.training.errors import TrainingError
 from app.training.evaluate import figures_table, outcome_of, score_rows
+from app.training.evaluation import Evaluation
 from app.training.metrics import Metrics, measure
 from app.training.models import MODELS, Recipe, recipe_of
 from app.training.money import Costs, not_negative
 from app.training.nearest import KNN, chosen
 from app.training.outcome import Values
-from app.training.pictures import draw_summary
+from app.training.pictures import draw_evaluation, draw_summary
 from app.training.search import N_FOLDS, Mode, Search, Wishes, folds_of, search
 from app.training.slices import Slices, measure_slices
 from app.training.space import Columns, FeatureWeights, Scaler
+from app.training.tracking import Target, Tracking
 from app.training.writing import whole_directory, write_whole
 
 PICTURE_FILE = "evaluation.png"
@@ -75,6 +77,7 @@ class Plan:
     costs: Costs | None
     calibrate: CalibrationWish
     seed: int
+    mlflow: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "form (isotonic) or one smooth curve (sigmoid) (none)",
     )
     money.add_arguments(parser)
+    tracking.add_arguments(parser)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -178,6 +182,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     if arguments.model != KNN:
         _refuse_wishes_of_neighbors(arguments)
     derived = {"drop": tuple(arguments.drop), "wishes": wishes, "costs": money.costs_of(arguments)}
+    derived["mlflow"] = tracking.target_of(arguments)
     same = set(Plan.__dataclass_fields__) - set(derived)
     return Plan(**{name: getattr(arguments, name) for name in same} | derived)
 
@@ -187,7 +192,9 @@ def run(plan: Plan) -> int:
 
     Raises:
         TrainingError: the data cannot be used.
+        RegistryError: the MLflow server cannot be used.
     """
+    server = None if plan.mlflow is None else Tracking(plan.mlflow)
     console = Console()
     dataset = read_dataset(plan.file, plan.label, plan.time, plan.drop, sort=plan.sort)
     if dataset.left_out:
@@ -203,7 +210,8 @@ def run(plan: Plan) -> int:
     decision = _decide(plan, recipe, columns, train)
     raw = outcome_of(test, _score(console, fitted, test), amounts_of(test, columns))
     outcome, effect = calibrate(raw, decision.calibrator)
-    metrics = measure(outcome, decision.threshold, plan.costs, seed=plan.seed).metrics
+    measured = measure(outcome, decision.threshold, plan.costs, seed=plan.seed)
+    metrics = measured.metrics
     slices = measure_slices(outcome, test.equal_rows(train, recipe.seen()), train.times[-1])
     with whole_directory(plan.output) as directory:
         manifest = save_artifact(
@@ -215,6 +223,7 @@ def run(plan: Plan) -> int:
         baseline = _baseline(manifest, recipe, decision.calibrator, train)
         write_whole(directory / BASELINE_FILE, msgspec.json.encode(baseline) + b"\n")
         write_whole(directory / PICTURE_FILE, draw_summary(outcome, metrics))
+        files = [plan.output / path.name for path in sorted(directory.iterdir())]
     console.print(
         figures_table(metrics, f"Trained on {len(train):,} earlier transactions, measured on {len(test):,} later ones")
     )
@@ -224,6 +233,9 @@ def run(plan: Plan) -> int:
     if plan.costs is not None:
         console.print(_threshold_sentence(decision.threshold), soft_wrap=True)
     console.print(f"Model {manifest.model_version} ({recipe.words()}) and its picture are in {plan.output}")
+    if server is not None:
+        pictures = draw_evaluation(Evaluation(test, dataset.feature_names, outcome, measured, plan.costs))
+        console.print(server.publish(files, manifest, pictures), soft_wrap=True)
     return 0
 
 
