@@ -1,19 +1,21 @@
 """The composition root of `python -m app serve`."""
 
 import contextlib
+import functools
 import logging
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
-from prometheus_fastapi_instrumentator import Instrumentator
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import ValidationError
+from starlette.responses import Response
 from starlette.routing import Route
 
 from app import __version__, logs
@@ -25,24 +27,28 @@ from app.api.quick_score import QuickScore
 from app.api.request_metrics import RequestMetrics
 from app.api.routes import install_routes
 from app.api.schemas import request_models
-from app.metrics import Metrics
+from app.metrics import Metrics, shown_registry
 from app.scoring.errors import ArtifactError
 from app.scoring.manifest import Manifest
 from app.scoring.scorer import Scorer
 from app.settings import Settings
 from app.source import ArtifactFiles, artifact_files
+from app.workers import WorkersError, serve_with_workers
 
 _REQUESTS_AT_ONCE = 2  # searches run in threads, and more of them would only wait for each other
 
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, files: ArtifactFiles | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, files: ArtifactFiles | None = None, workers_directory: Path | None = None
+) -> FastAPI:
     """The application; its model is loaded in the lifespan, its routes are made for the features of the manifest.
 
     Args:
         settings: of the service.
         files: those of the artifact, where they are not in the directory that the settings name.
+        workers_directory: where several workers keep what they count; None when this is the only process.
 
     Raises:
         ArtifactError: there is no manifest to make routes from.
@@ -61,7 +67,8 @@ def create_app(settings: Settings, files: ArtifactFiles | None = None) -> FastAP
             # The server would log a traceback; one sentence is said when it has ended.
             logging.getLogger("uvicorn.error").disabled = True
             raise
-        files.discard()
+        if workers_directory is None:  # otherwise the next worker needs them
+            files.discard()
         scorer = Scorer(artifact, settings.threshold)
         limiter = anyio.CapacityLimiter(_REQUESTS_AT_ONCE)
         scoring = ScoringService(scorer, metrics, limiter, files.registered_as)
@@ -87,7 +94,7 @@ def create_app(settings: Settings, files: ArtifactFiles | None = None) -> FastAP
         excluded=["/metrics", "/health/.*"],
         registry=registry,
     )
-    Instrumentator(registry=registry).expose(app, tags=["metrics"])
+    _expose(app, shown_registry(registry, workers_directory))
     _document_problems(app)
     return app
 
@@ -107,7 +114,7 @@ def serve() -> int:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             print(f"APP_{name}: {problem['msg']}.", file=sys.stderr)  # noqa: T201 - why it does not start
-    except ArtifactError as error:
+    except (ArtifactError, WorkersError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - why it does not start
     return 1
 
@@ -124,17 +131,47 @@ def _serve(settings: Settings, files: ArtifactFiles) -> int:
             file=sys.stderr,
         )
         return 1
+    address = f"http://{settings.host}:{listener.getsockname()[1]}"
+    _log.info("service runs", address=address, workers=settings.workers)
+    if settings.workers == 1:
+        _serve_alone(app, listener)
+    else:
+        _serve_together(settings, files, listener)
+    _log.info("service stopped")
+    return 0
+
+
+def _serve_alone(app: FastAPI, listener: socket.socket) -> None:
     # uvicorn ends in order at a signal and then raises it again; being stopped is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-    _log.info("service runs", address=f"http://{settings.host}:{listener.getsockname()[1]}")
     try:
         server.run(sockets=[listener])
     except SystemExit:  # how uvicorn ends when the lifespan does not start
         raise app.state.startup_error from None
-    _log.info("service stopped")
-    return 0
+
+
+def _serve_together(settings: Settings, files: ArtifactFiles, listener: socket.socket) -> None:
+    try:
+        serve_with_workers(functools.partial(_worker_app, settings, files), settings.workers, listener)
+    except WorkersError:
+        # They have left it to this process to say why, once.
+        files.load(settings.artifact_sha256)
+        raise
+
+
+def _worker_app(settings: Settings, files: ArtifactFiles, workers_directory: Path) -> FastAPI:
+    logs.configure(settings.log_level)
+    return create_app(settings, files, workers_directory)
+
+
+def _expose(app: FastAPI, registry: CollectorRegistry) -> None:
+    def metrics() -> Response:
+        """What the service counts and times, for Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    app.get("/metrics", tags=["metrics"], response_class=Response)(metrics)
 
 
 def _description(manifest: Manifest) -> str:

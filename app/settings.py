@@ -16,6 +16,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the service listens on")
     port: int = Field(8000, ge=0, le=65_535, description="Port that the service listens on; 0: any free one")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that answer; each has the model in its memory, and a limit of its own"
+    )
     artifact: Path = Field(
         Path("model_artifacts/default"),
         description="Directory of the model artifact, or models:/name@alias of an MLflow registry",
@@ -27,6 +30,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2_000_000, ge=1, description="A larger request body is refused with status 413")
     max_batch: int = Field(1_000, ge=1, description="Most transactions of one request to /score/batch")
     max_concurrency: int = Field(
-        32, ge=1, description="Requests in hand beyond which the next is refused with status 503 and Retry-After"
+        32,
+        ge=1,
+        description="Requests in hand of a worker beyond which the next is refused with status 503 and Retry-After",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")

@@ -1,58 +1,22 @@
 """The table of metrics says what a scrape of both processes shows, and what is counted is what went through."""
 
 import asyncio
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
 from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.artifacts import FRAUD, LEGITIMATE
 from tests.integration.broker import Broker
 from tests.integration.deployment import Deployment, transaction
 from tests.integration.process import Process
+from tests.integration.scrape import documented, scrape, shown, value, without_bounds
 from tests.integration.topics import Message, Topics
 
-_TABLES = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 _N_LEGITIMATE = 40
 _N_FRAUD = 3
-
-
-class _Shown(NamedTuple):
-    name: str
-    type: str
-    labels: tuple[str, ...]
-
-
-def _table(heading: str) -> list[_Shown]:
-    section = _TABLES.partition(f"## {heading}")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\|", section, flags=re.MULTILINE)
-    return [_Shown(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
-
-
-def _shown(families: dict[str, Metric]) -> list[_Shown]:
-    return [
-        _Shown(family.name, family.type, tuple(sorted({label for sample in family.samples for label in sample.labels})))
-        for family in families.values()
-    ]
-
-
-def _without_bounds(shown: list[_Shown]) -> list[_Shown]:
-    return sorted(row._replace(labels=tuple(label for label in row.labels if label != "le")) for row in shown)
-
-
-def _scrape(address: str) -> dict[str, Metric]:
-    text = httpx.get(f"{address}/metrics").text
-    families = {family.name: family for family in text_string_to_metric_families(text)}
-    return {name: family for name, family in families.items() if not name.endswith("_created")}
-
-
-def _value(families: dict[str, Metric], sample_name: str) -> float:
-    return sum(sample.value for family in families.values() for sample in family.samples if sample.name == sample_name)
 
 
 async def _scrape_after_a_stream(deployment: Deployment, process: Process) -> dict[str, Metric]:
@@ -64,8 +28,8 @@ async def _scrape_after_a_stream(deployment: Deployment, process: Process) -> di
         Message(b"no transaction"),
     )
     while True:  # pytest's timeout ends a count that does not come
-        families = _scrape(address)
-        n_records = _value(families, "bridge_records_consumed_total")
+        families = scrape(address)
+        n_records = value(families, "bridge_records_consumed_total")
         if n_records == _N_LEGITIMATE + _N_FRAUD + 1 and families["bridge_lag_seconds"].samples:
             return families
         await asyncio.sleep(0.1)
@@ -88,15 +52,15 @@ def of_the_service(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with Process("app", "serve", environment=environment, directory=tmp_path_factory.mktemp("service")) as process:
         address = asyncio.run(process.wait_for_log('"address": "([^"]+)"'))[1]
         httpx.post(f"{address}/score", json=LEGITIMATE).raise_for_status()
-        yield _scrape(address)
+        yield scrape(address)
 
 
 def test_the_table_of_the_bridge_is_what_it_shows(of_the_bridge: dict[str, Metric]) -> None:
-    assert sorted(_table("The bridge")) == _without_bounds(_shown(of_the_bridge))
+    assert sorted(documented("The bridge")) == without_bounds(shown(of_the_bridge))
 
 
 def test_the_table_of_the_service_is_what_it_shows(of_the_service: dict[str, Metric]) -> None:
-    assert sorted(_table("The service")) == _without_bounds(_shown(of_the_service))
+    assert sorted(documented("The service")) == without_bounds(shown(of_the_service))
 
 
 @pytest.mark.parametrize(
@@ -115,12 +79,12 @@ def test_the_table_of_the_service_is_what_it_shows(of_the_service: dict[str, Met
     ],
 )
 def test_what_went_through_is_counted(sample_name: str, count: float, of_the_bridge: dict[str, Metric]) -> None:
-    assert _value(of_the_bridge, sample_name) == pytest.approx(count)
+    assert value(of_the_bridge, sample_name) == pytest.approx(count)
 
 
 @pytest.mark.parametrize("step", ["answer", "decode", "score", "encode", "delivery", "publish", "commit"])
 def test_every_poll_has_the_time_of_every_step(step: str, of_the_bridge: dict[str, Metric]) -> None:
-    n_polls = _value(of_the_bridge, "bridge_poll_records_count")
+    n_polls = value(of_the_bridge, "bridge_poll_records_count")
 
-    assert _value(of_the_bridge, f"bridge_{step}_seconds_count") == n_polls
-    assert _value(of_the_bridge, f"bridge_{step}_seconds_sum") > 0
+    assert value(of_the_bridge, f"bridge_{step}_seconds_count") == n_polls
+    assert value(of_the_bridge, f"bridge_{step}_seconds_sum") > 0
