@@ -31,7 +31,7 @@ from app.training.metrics import Metrics, measure
 from app.training.models import MODELS, Recipe, recipe_of
 from app.training.money import Costs, not_negative
 from app.training.nearest import KNN, chosen
-from app.training.outcome import Values
+from app.training.outcome import Outcome, Values
 from app.training.pictures import draw_evaluation, draw_summary
 from app.training.search import N_FOLDS, Mode, Search, Wishes, folds_of, search
 from app.training.slices import Slices, measure_slices
@@ -82,10 +82,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Decision:
-    """What the last of the earlier folds decides; no calibrator where none was wished."""
+    """What the last of the earlier folds decides.
+
+    Attributes:
+        calibrator: None where none was wished.
+        threshold: of an alert.
+        later: what a model of the fold's earlier rows says of its later ones, not calibrated; None where nobody asked.
+    """
 
     calibrator: Calibrator | None
     threshold: float
+    later: Outcome | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -220,7 +227,7 @@ def run(plan: Plan) -> int:
             training=_summary(plan, dataset, train, test) | _choices(recipe, fitted, found),
             metrics=_figures(metrics, slices, effect),
         )
-        baseline = _baseline(manifest, recipe, decision.calibrator, train)
+        baseline = _baseline(manifest, recipe, decision, train)
         write_whole(directory / BASELINE_FILE, msgspec.json.encode(baseline) + b"\n")
         write_whole(directory / PICTURE_FILE, draw_summary(outcome, metrics))
         files = [plan.output / path.name for path in sorted(directory.iterdir())]
@@ -272,9 +279,9 @@ def _decide(plan: Plan, recipe: Recipe, columns: Columns, train: Part) -> _Decis
     raw = outcome_of(fold[1], recipe.predict_fold(fold), amounts_of(fold[1], columns))
     calibrator = fit_calibrator(plan.calibrate, raw)
     if plan.threshold is not None or plan.costs is None:
-        return _Decision(calibrator, plan.threshold or DEFAULT_THRESHOLD)
+        return _Decision(calibrator, plan.threshold or DEFAULT_THRESHOLD, raw)
     outcome, _ = calibrate(raw, calibrator)
-    return _Decision(calibrator, money.cheapest_threshold(outcome, plan.costs))
+    return _Decision(calibrator, money.cheapest_threshold(outcome, plan.costs), raw)
 
 
 def _score(console: Console, fitted: FittedModel, test: Part) -> Values:
@@ -296,12 +303,15 @@ def _score(console: Console, fitted: FittedModel, test: Part) -> Values:
     return found
 
 
-def _baseline(manifest: Manifest, recipe: Recipe, calibrator: Calibrator | None, train: Part) -> Baseline:
+def _baseline(manifest: Manifest, recipe: Recipe, decision: _Decision, train: Part) -> Baseline:
     """The last fifth of the training part, as a model scores it that is trained on the rest."""
     n_earlier = round((1 - _BASELINE_SHARE) * len(train))
     earlier, last = train.take(slice(0, n_earlier)), train.take(slice(n_earlier, None))
-    raw = recipe.predict_fold((earlier, last)) if earlier.n_frauds else np.zeros(len(last))
-    outcome, _ = calibrate(outcome_of(last, raw, None), calibrator)
+    if decision.later is not None and len(decision.later.labels) == len(last):
+        raw = decision.later  # of three folds the last one is the same rows
+    else:
+        raw = outcome_of(last, recipe.predict_fold((earlier, last)) if earlier.n_frauds else np.zeros(len(last)), None)
+    outcome, _ = calibrate(raw, decision.calibrator)
     return baseline_of(manifest.model_version, manifest.feature_names, last.features, outcome.probabilities)
 
 
