@@ -51,7 +51,7 @@ class Baseline(msgspec.Struct, frozen=True):
     Attributes:
         model_version: the model that it belongs to.
         n_rows: how many rows it was made of.
-        distributions: of each feature, and last of the score, as a model says it that never saw those rows.
+        distributions: of each feature, and last of the score, as the model would say it of rows that it never saw.
     """
 
     model_version: str

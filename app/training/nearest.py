@@ -28,6 +28,7 @@ class NearestRecipe:
     choice: Choice
     columns: Columns
     name: str = KNN
+    finds_its_own_rows: bool = True
 
     def check(self, file: Path, train: Part) -> None:
         if self.choice.neighbors > train.n_frauds:

@@ -28,10 +28,10 @@ from app.training.errors import TrainingError
 from app.training.evaluate import figures_table, outcome_of, score_rows
 from app.training.evaluation import Evaluation
 from app.training.metrics import Metrics, measure
-from app.training.models import MODELS, Recipe, recipe_of
+from app.training.models import MODELS, Recipe, probabilities_of, recipe_of
 from app.training.money import Costs, not_negative
 from app.training.nearest import KNN, chosen
-from app.training.outcome import Outcome, Values
+from app.training.outcome import Values
 from app.training.pictures import draw_evaluation, draw_summary
 from app.training.search import N_FOLDS, Mode, Search, Wishes, folds_of, search
 from app.training.slices import Slices, measure_slices
@@ -82,17 +82,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Decision:
-    """What the last of the earlier folds decides.
-
-    Attributes:
-        calibrator: None where none was wished.
-        threshold: of an alert.
-        later: what a model of the fold's earlier rows says of its later ones, not calibrated; None where nobody asked.
-    """
+    """What the last of the earlier folds decides; no calibrator where none was wished."""
 
     calibrator: Calibrator | None
     threshold: float
-    later: Outcome | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,17 +210,18 @@ def run(plan: Plan) -> int:
     decision = _decide(plan, recipe, columns, train)
     raw = outcome_of(test, _score(console, fitted, test), amounts_of(test, columns))
     outcome, effect = calibrate(raw, decision.calibrator)
+    fitted = dataclasses.replace(fitted, calibrator=decision.calibrator)
     measured = measure(outcome, decision.threshold, plan.costs, seed=plan.seed)
     metrics = measured.metrics
     slices = measure_slices(outcome, test.equal_rows(train, recipe.seen()), train.times[-1])
     with whole_directory(plan.output) as directory:
         manifest = save_artifact(
             directory,
-            dataclasses.replace(fitted, calibrator=decision.calibrator),
+            fitted,
             training=_summary(plan, dataset, train, test) | _choices(recipe, fitted, found),
             metrics=_figures(metrics, slices, effect),
         )
-        baseline = _baseline(manifest, recipe, decision, train)
+        baseline = _baseline(manifest, recipe, fitted, train)
         write_whole(directory / BASELINE_FILE, msgspec.json.encode(baseline) + b"\n")
         write_whole(directory / PICTURE_FILE, draw_summary(outcome, metrics))
         files = [plan.output / path.name for path in sorted(directory.iterdir())]
@@ -279,9 +273,9 @@ def _decide(plan: Plan, recipe: Recipe, columns: Columns, train: Part) -> _Decis
     raw = outcome_of(fold[1], recipe.predict_fold(fold), amounts_of(fold[1], columns))
     calibrator = fit_calibrator(plan.calibrate, raw)
     if plan.threshold is not None or plan.costs is None:
-        return _Decision(calibrator, plan.threshold or DEFAULT_THRESHOLD, raw)
+        return _Decision(calibrator, plan.threshold or DEFAULT_THRESHOLD)
     outcome, _ = calibrate(raw, calibrator)
-    return _Decision(calibrator, money.cheapest_threshold(outcome, plan.costs), raw)
+    return _Decision(calibrator, money.cheapest_threshold(outcome, plan.costs))
 
 
 def _score(console: Console, fitted: FittedModel, test: Part) -> Values:
@@ -303,16 +297,16 @@ def _score(console: Console, fitted: FittedModel, test: Part) -> Values:
     return found
 
 
-def _baseline(manifest: Manifest, recipe: Recipe, decision: _Decision, train: Part) -> Baseline:
-    """The last fifth of the training part, as a model scores it that is trained on the rest."""
+def _baseline(manifest: Manifest, recipe: Recipe, fitted: FittedModel, train: Part) -> Baseline:
+    """The last fifth of the training part, with the probabilities that new rows of the same kind would have."""
     n_earlier = round((1 - _BASELINE_SHARE) * len(train))
     earlier, last = train.take(slice(0, n_earlier)), train.take(slice(n_earlier, None))
-    if decision.later is not None and len(decision.later.labels) == len(last):
-        raw = decision.later  # of three folds the last one is the same rows
+    if not recipe.finds_its_own_rows:
+        probabilities = probabilities_of(model_of(fitted), last.features)
     else:
-        raw = outcome_of(last, recipe.predict_fold((earlier, last)) if earlier.n_frauds else np.zeros(len(last)), None)
-    outcome, _ = calibrate(raw, decision.calibrator)
-    return baseline_of(manifest.model_version, manifest.feature_names, last.features, outcome.probabilities)
+        raw = recipe.predict_fold((earlier, last)) if earlier.n_frauds else np.zeros(len(last))
+        probabilities = calibrate(outcome_of(last, raw, None), fitted.calibrator)[0].probabilities
+    return baseline_of(manifest.model_version, manifest.feature_names, last.features, probabilities)
 
 
 def _summary(plan: Plan, dataset: Dataset, train: Part, test: Part) -> dict[str, object]:

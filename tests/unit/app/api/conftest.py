@@ -1,5 +1,6 @@
 """The application behind a real server, as its users reach it."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -22,6 +23,13 @@ def application(artifact: Path) -> FastAPI:
 
 @pytest.fixture(scope="module")
 def client(application: FastAPI) -> Iterator[httpx.Client]:
+    with serving(application) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def serving(application: FastAPI) -> Iterator[httpx.Client]:
+    """A client of the application while it is served."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(application, log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -15,6 +15,8 @@ from sklearn.metrics import average_precision_score
 
 from app.__main__ import run_command
 from app.scoring.artifact import load_artifact
+from app.scoring.scorer import Scorer
+from app.scoring.transaction import Transaction
 from tests.unit.app.training.conftest import count_colors, make_frame
 
 
@@ -157,3 +159,59 @@ def test_a_place_that_cannot_be_written_is_one_sentence(evaluated: Path, capsys:
     assert run_command(command) == 2
 
     assert "figures.json cannot be written" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def boosted(evaluated: Path) -> Path:
+    """A directory with the evaluation of a calibrated model without neighbours."""
+    directory = evaluated / "boosted"
+    train = ["train", str(evaluated / "earlier.csv"), "--output", str(directory / "model")]
+    assert run_command([*train, "--model", "gradient-boosting", "--calibrate", "sigmoid"]) == 0
+    evaluate = ["evaluate", str(directory / "model"), str(evaluated / "later.csv"), "--threshold", "0.6"]
+    written = ["--json", str(directory / "figures.json"), "--html", str(directory / "report.html")]
+    assert run_command([*evaluate, *written]) == 0
+    return directory
+
+
+def test_the_figures_of_a_calibrated_model_are_those_of_its_answers(boosted: Path) -> None:
+    artifact = load_artifact(boosted / "model")
+    later = make_frame(seed=4)
+    features = later[list(artifact.manifest.feature_names)].to_numpy(dtype=float)
+    answers = Scorer(artifact).score([Transaction(str(i), tuple(row)) for i, row in enumerate(features.tolist())])
+    labels = later["Class"].to_numpy()
+
+    figures = json.loads((boosted / "figures.json").read_text())
+
+    errors = np.array([answer.fraud_probability for answer in answers]) - labels
+    raw_errors = artifact.pipeline.predict_proba(features)[:, 1] - labels
+    assert figures["metrics"]["brier_score"] == pytest.approx(np.square(errors).mean())
+    assert figures["calibration"]["kind"] == "sigmoid"
+    assert figures["calibration"]["brier_before"] == pytest.approx(np.square(raw_errors).mean())
+    assert figures["calibration"]["brier_after"] == pytest.approx(figures["metrics"]["brier_score"])
+
+
+def test_a_model_without_calibration_says_nothing_of_one(figures: dict[str, Any], page: str) -> None:
+    assert figures["calibration"] is None
+    assert "Calibration (" not in page
+
+
+def test_the_report_of_a_model_without_neighbours_shows_what_raised_its_worst_mistakes(boosted: Path) -> None:
+    page = (boosted / "report.html").read_text()
+    misses = page[page.index("The worst misses") : page.index("The worst false alerts")]
+
+    assert "Neighbours are not available for this model" in misses
+    assert "<th>influences</th>" in misses
+    assert re.search(r"V[12] -?[\d.]+: 0\.\d{3} with the usual", misses)
+    assert 'class="near' not in misses
+    assert "Calibration (sigmoid) took the Brier score from" in page
+
+
+def test_the_probabilities_of_a_model_without_neighbours_do_not_drift_by_themselves(
+    boosted: Path, evaluated: Path
+) -> None:
+    file = boosted / "drift.json"
+
+    assert run_command(["drift", str(boosted / "model"), str(evaluated / "later.csv"), "--json", str(file)]) == 0
+
+    verdicts = {shift["name"]: shift["verdict"] for shift in json.loads(file.read_text())["shifts"]}
+    assert verdicts["fraud_probability"] == "same"

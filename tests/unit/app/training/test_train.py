@@ -165,16 +165,6 @@ def test_the_manifest_tells_the_model_and_its_settings(csv: Path, tmp_path: Path
     assert boosted.training["parameters"]["min_samples_leaf"] == 16  # half of the frauds
 
 
-def test_the_same_seed_gives_the_same_model_and_another_one_another(csv: Path, tmp_path: Path) -> None:
-    first, again, other = (
-        load_artifact(_train_whole(csv, tmp_path / name, "random-forest", "--seed", seed)).manifest
-        for name, seed in (("first", "1"), ("again", "1"), ("other", "2"))
-    )
-
-    assert first == again
-    assert first.model_version != other.model_version
-
-
 @pytest.mark.parametrize(
     "options",
     [["--search", "quick"], ["--neighbors", "5"], ["--weights", "uniform"], ["--discriminant", "0"]],
@@ -233,14 +223,12 @@ def test_costs_choose_a_threshold_of_the_calibrated_probabilities(csv: Path, tmp
         load_artifact(_train_whole(csv, tmp_path / kind, "knn", "--calibrate", kind, *costs))
         for kind in ("none", "sigmoid")
     )
-    assert calibrated.fitted.calibrator is not None
-    threshold = np.array([raw.manifest.metrics["threshold"]])
-
-    # The sigmoid keeps the order, so that the same transactions are alerts.
-    assert calibrated.manifest.metrics["true_positives"] == raw.manifest.metrics["true_positives"]
-    assert calibrated.manifest.metrics["threshold"] == pytest.approx(
-        Calibration(calibrated.fitted.calibrator)(threshold)[0], abs=0.05
-    )
+    # The sigmoid keeps the order, so that the same transactions are alerts, from a threshold on another scale.
+    alerts = [
+        (one.manifest.metrics["true_positives"], one.manifest.metrics["false_positives"]) for one in (raw, calibrated)
+    ]
+    assert alerts[0] == alerts[1]
+    assert raw.manifest.metrics["threshold"] != calibrated.manifest.metrics["threshold"]
 
 
 def test_a_model_that_knows_nothing_cannot_be_calibrated(
