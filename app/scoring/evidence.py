@@ -11,6 +11,7 @@ from app.scoring.transaction import FeatureMatrix
 
 _N_FRAUDS = 3
 _N_FEATURES = 3
+_LARGEST_WEIGHT = 1e300  # of which as many as there are features still have a finite sum
 
 
 class Witness:
@@ -32,17 +33,22 @@ class Witness:
             found: their neighbours, where they are known already; otherwise they are searched.
         """
         scaled = self._neighbors.scaling(features)
-        return [
-            Evidence(self._voters(neighborhood), self._nearest_frauds(transaction))
-            for transaction, neighborhood in zip(scaled, found or self._neighbors.nearest(scaled), strict=True)
-        ]
+        # A feature of 1e200 is finite, and its square is not: such distances are told as the largest number there is.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return [
+                Evidence(self._voters(neighborhood), self._nearest_frauds(transaction))
+                for transaction, neighborhood in zip(scaled, found or self._neighbors.nearest(scaled), strict=True)
+            ]
 
     def _voters(self, neighborhood: Neighborhood) -> tuple[Neighbor, ...]:
         ids = self._neighbors.reference_ids[neighborhood.rows].tolist()
         return tuple(
             Neighbor(reference_id, distance, is_fraud, self._context_of(reference_id))
             for reference_id, distance, is_fraud in zip(
-                ids, neighborhood.distances.tolist(), self._neighbors.is_fraud[neighborhood.rows].tolist(), strict=True
+                ids,
+                np.nan_to_num(neighborhood.distances).tolist(),
+                self._neighbors.is_fraud[neighborhood.rows].tolist(),
+                strict=True,
             )
         )
 
@@ -58,7 +64,7 @@ class Witness:
         return tuple(
             NearFraud(
                 int(ids[place]),
-                float(distances[place]),
+                float(np.nan_to_num(distances[place])),
                 near=self._strongest(to_usual - squares[place], transaction, self._frauds[place]),
                 far=self._strongest(squares[place], transaction, self._frauds[place]),
             )
@@ -69,7 +75,7 @@ class Witness:
         self, weights: FeatureMatrix, transaction: FeatureMatrix, fraud: np.intp
     ) -> tuple[FeatureComparison, ...]:
         """The features with the largest weights above 0; each one's share is of the sum of those."""
-        weights = np.maximum(weights, 0.0)
+        weights = np.nan_to_num(np.maximum(weights, 0.0), posinf=_LARGEST_WEIGHT)
         order = np.argsort(-weights, kind="stable")[:_N_FEATURES]
         shares = weights / (weights.sum() or 1.0)
         return tuple(

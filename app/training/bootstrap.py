@@ -72,7 +72,9 @@ class Ranking:
         zeros = np.zeros((len(weights), 1))
         tall, wide = np.hstack([zeros, recall]), np.hstack([zeros, false_rate])
         roc_auc = (np.diff(wide, axis=1) * (tall[:, 1:] + tall[:, :-1]) / 2).sum(axis=1)
-        at_recall = [p[np.searchsorted(r, GRID - 1e-9)] for p, r in zip(precision, recall, strict=True)]
+        at_recall = [
+            p[np.searchsorted(r, np.maximum(GRID - 1e-9, 1e-9))] for p, r in zip(precision, recall, strict=True)
+        ]
         rates = [np.interp(GRID, w, t) for w, t in zip(wide, tall, strict=True)]
         return cls(average_precision, roc_auc, np.array(at_recall), np.array(rates))
 

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from app.scoring.transaction import RESERVED_NAMES, FeatureMatrix
-from app.training.errors import TrainingError
+from app.training.errors import TrainingError, counted
 from app.training.table import Numbers, Table, read_table
 
 CARD_COLUMN = "card_id"
 UNREAD_COLUMNS = RESERVED_NAMES | {"scenario"}  # `synthesize` says there how it made a fraud
 
 _LEAST_ROWS = 20
-_LEAVE_OUT = "correct the value, or leave the column out with --drop {column}"
+_LEAVE_COLUMN_OUT = "correct the value, or leave the column out with --drop {column}"
+_LEAVE_ROW_OUT = "the model needs it, so correct the value, or leave the row out"
 
 Labels = npt.NDArray[np.int64]
 Rows = slice | npt.NDArray[np.intp] | npt.NDArray[np.bool_]
@@ -113,12 +114,12 @@ def read_dataset(path: Path, label: str, time: str, drop: Sequence[str] = (), *,
     table.demand(label, time, *drop)
     if len(table) < _LEAST_ROWS:
         raise TrainingError(
-            f"{path} has {len(table)} {'row' if len(table) == 1 else 'rows'}; at least {_LEAST_ROWS} are needed to "
+            f"{path} has {counted(len(table), 'row')}; at least {_LEAST_ROWS} are needed to "
             "train and to measure: give more transactions."
         )
     names, left_out = _choose_features(table, label, drop)
     labels = read_labels(table, label)
-    part = _ordered(table, names, labels, time, sort=sort)
+    part = _ordered(table, _features(table, names, _LEAVE_COLUMN_OUT), labels, time, sort=sort)
     return Dataset(path, names, left_out, part, table.sha256)
 
 
@@ -130,7 +131,8 @@ def read_part(path: Path, feature_names: Sequence[str], label: str, time: str, *
     """
     table = read_table(path)
     table.demand(label, time, *feature_names)
-    return _ordered(table, feature_names, read_labels(table, label), time, sort=sort)
+    labels = read_labels(table, label)
+    return _ordered(table, _features(table, feature_names, _LEAVE_ROW_OUT), labels, time, sort=sort)
 
 
 def read_features(path: Path, feature_names: Sequence[str]) -> FeatureMatrix:
@@ -141,7 +143,7 @@ def read_features(path: Path, feature_names: Sequence[str]) -> FeatureMatrix:
     """
     table = read_table(path)
     table.demand(*feature_names)
-    return _features(table, feature_names)
+    return _features(table, feature_names, _LEAVE_ROW_OUT)
 
 
 def read_labels(table: Table, label: str) -> Labels:
@@ -180,7 +182,7 @@ def _choose_features(table: Table, label: str, drop: Sequence[str]) -> tuple[tup
     return tuple(names), tuple(left_out)
 
 
-def _ordered(table: Table, names: Sequence[str], labels: Labels, time: str, *, sort: bool) -> Part:
+def _ordered(table: Table, features: FeatureMatrix, labels: Labels, time: str, *, sort: bool) -> Part:
     times = table.times(time)
     backwards = np.diff(times) < 0
     if backwards.any() and not sort:
@@ -189,11 +191,11 @@ def _ordered(table: Table, names: Sequence[str], labels: Labels, time: str, *, s
             "a model is measured on later transactions, so order the file by time, or pass --sort."
         )
     order = np.argsort(times, kind="stable")
-    return Part(_features(table, names), labels, times, table.groups(CARD_COLUMN)).take(order)
+    return Part(features, labels, times, table.groups(CARD_COLUMN)).take(order)
 
 
-def _features(table: Table, names: Sequence[str]) -> FeatureMatrix:
-    return np.column_stack([table.numbers(name, _LEAVE_OUT.format(column=name)) for name in names])
+def _features(table: Table, names: Sequence[str], way_out: str) -> FeatureMatrix:
+    return np.column_stack([table.numbers(name, way_out.format(column=name)) for name in names])
 
 
 def _only(labels: Labels) -> str:

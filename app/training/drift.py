@@ -25,7 +25,7 @@ from app.scoring.model import model_of
 from app.scoring.transaction import FeatureMatrix
 from app.source import artifact_files
 from app.training.dataset import read_features
-from app.training.errors import TrainingError
+from app.training.errors import TrainingError, counted
 from app.training.evaluate import score_rows
 from app.training.pictures import BLUE, GREEN, GREY, ORANGE, new_figure, png
 from app.training.writing import write_whole
@@ -106,7 +106,8 @@ def run(plan: Plan) -> int:
     features = read_features(plan.file, manifest.feature_names)
     if len(features) < _LEAST_ROWS:
         raise TrainingError(
-            f"{plan.file} has {len(features)} rows; {_LEAST_ROWS} or more are needed to tell a change from chance."
+            f"{plan.file} has {counted(len(features), 'row')}; {_LEAST_ROWS} or more are needed to tell a change from "
+            "chance."
         )
     model = model_of(artifact.fitted)
     probabilities = score_rows(lambda rows: model.votes(rows).probabilities, features)
@@ -201,6 +202,7 @@ def draw_drift(drift: Drift, baseline: Baseline, newer: FeatureMatrix) -> bytes:
     colors = {"moved": ORANGE, "watch": "#e69f00", "same": BLUE}
     names = [shift.name for shift in shifts]
     left.barh(names, [shift.stability_index for shift in shifts], color=[colors[shift.verdict] for shift in shifts])
+    left.margins(y=0.01)
     left.invert_yaxis()
     for limit, words in ((WATCH, "watch"), (MOVED, "moved")):
         left.axvline(limit, color=GREY, linestyle="--", linewidth=1)

@@ -189,18 +189,18 @@ def ladder_table(ladder: list[Step], costs: Costs) -> Table:
 
 
 def _write(plan: Plan, report: Report, evaluation: Evaluation, model: Model) -> None:
+    files: list[tuple[Path, bytes]] = []  # all of them are made before the first is written
     if plan.json is not None:
-        write_whole(plan.json, msgspec.json.format(msgspec.json.encode(report.answer), indent=2) + b"\n")
-    if plan.html is None and plan.pictures is None:
-        return
-    pictures = draw_evaluation(evaluation)
+        files.append((plan.json, msgspec.json.format(msgspec.json.encode(report.answer), indent=2) + b"\n"))
+    pictures = [] if plan.html is None and plan.pictures is None else draw_evaluation(evaluation)
     if plan.pictures is not None:
-        for picture in pictures:
-            write_whole(plan.pictures / f"{picture.name}.png", picture.png)
+        files += [(plan.pictures / f"{picture.name}.png", picture.png) for picture in pictures]
     if plan.html is not None:
         threshold = report.answer.metrics.threshold
         mistakes = find_mistakes(evaluation.part, evaluation.outcome, threshold, model)
-        write_whole(plan.html, report.page(pictures, mistakes))
+        files.append((plan.html, report.page(pictures, mistakes)))
+    for path, content in files:
+        write_whole(path, content)
 
 
 def fraction(text: str) -> float:

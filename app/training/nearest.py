@@ -12,7 +12,7 @@ from app.scoring.fitted import FittedModel, Reference
 from app.scoring.neighbors import index_pipeline
 from app.scoring.scaling import Scaling
 from app.training.dataset import Part
-from app.training.errors import TrainingError
+from app.training.errors import TrainingError, counted
 from app.training.outcome import Values
 from app.training.search import Choice, Wishes, predict_fold, wished_space
 from app.training.space import Columns, Space, fit_space
@@ -33,8 +33,9 @@ class NearestRecipe:
     def check(self, file: Path, train: Part) -> None:
         if self.choice.neighbors > train.n_frauds:
             raise TrainingError(
-                f"{file}: the earlier part has {train.n_frauds:,} frauds, fewer than the {self.choice.neighbors} "
-                f"neighbours that would vote; choose --neighbors {train.n_frauds} or less, or give more transactions."
+                f"{file}: the earlier part has {counted(train.n_frauds, 'fraud')}, fewer than the "
+                f"{self.choice.neighbors} neighbours that would vote; choose --neighbors {train.n_frauds} or "
+                "less, or give more transactions."
             )
         if not self.seen():
             raise TrainingError(

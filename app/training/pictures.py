@@ -25,9 +25,11 @@ from app.training.outcome import Counts, Outcome, Values
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
 
 _N_TELLING = 6
-_ROOM_FOR_WORDS = 0.35  # of a recall, left of its point
+_GOOD = 0.4  # average precision
 _LEAST_FRAUDS_AN_INTERVAL = 5
 _MOST_INTERVALS = 24
+_ROOM_BESIDE = 0.3  # of half of a feature's range, so that an outline comes down at its ends
+_LARGEST_DRAWN = 1e100  # the square of more is no number
 _DRAWN_LEGITIMATE = 5_000  # enough for a smooth outline, and quick
 
 
@@ -124,14 +126,15 @@ def _draw_precision_recall(axes: Axes, outcome: Outcome, metrics: Metrics, bands
     axes.axhline(base_rate, color="grey", linestyle="--", linewidth=1)
     axes.text(0.01, base_rate + 0.015, f"guessing: {base_rate:.2%}", ha="left", color="dimgrey")
     axes.plot([metrics.recall], [metrics.precision], "o", color=ORANGE, markersize=9)
+    # A good curve leaves the lower left empty, a bad one the upper right.
+    is_good = metrics.average_precision > _GOOD
     axes.annotate(
         f"threshold {metrics.threshold:.3g}:\nprecision {metrics.precision:.2f}, recall {metrics.recall:.2f}",
         (metrics.recall, metrics.precision),
-        xytext=(-12, -44),
-        textcoords="offset points",
-        ha="right" if metrics.recall > _ROOM_FOR_WORDS else "left",
+        xytext=(0.06, 0.3) if is_good else (0.6, 0.8),
+        textcoords="axes fraction",
         color=ORANGE,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
+        arrowprops={"arrowstyle": "-", "color": ORANGE, "linewidth": 0.8, "shrinkB": 6},
     )
     axes.set(
         title=f"Average precision {metrics.average_precision:.3f}",
@@ -234,7 +237,7 @@ def _draw_money(outcome: Outcome, metrics: Metrics, costs: Costs) -> bytes:
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     missed = "its amount" if costs.missed == "amount" else f"{costs.missed:g}"
     left.set(title=f"Cost: a missed fraud {missed}, an alert {costs.alert:g}", ylabel="Cost of these transactions")
-    left.legend(loc="lower right", framealpha=0.95)
+    left.legend(loc="lower center", framealpha=0.95)
     _draw_catch(right, outcome)
     return png(figure)
 
@@ -251,11 +254,11 @@ def _draw_catch(axes: Axes, outcome: Outcome) -> None:
         probabilities = outcome.probabilities[outcome.labels == 1]
         money = [amounts[probabilities >= threshold].sum() / max(amounts.sum(), 1e-12) for threshold in thresholds]
         axes.plot(thresholds, money, color=BLUE, linewidth=2, linestyle=":", label="money caught")
-    precision = caught / np.maximum(caught + false, 1)
+    precision = np.where(caught + false, caught / np.maximum(caught + false, 1), np.nan)  # of no alerts there is none
     axes.plot(thresholds, precision, color=GREY, linewidth=2, label="alerts that are fraud (precision)")
     axes.set(title="What a threshold catches", ylabel="Share", ylim=(0, 1.04))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="lower left", framealpha=0.95)
+    axes.legend(loc="lower center", framealpha=0.95)
 
 
 def _draw_scores(outcome: Outcome, metrics: Metrics) -> bytes:
@@ -299,8 +302,14 @@ def _draw_features(outcome: Outcome, features: FeatureMatrix, feature_names: Seq
 
 
 def _draw_distribution(axes: Axes, values: Values, kinds: np.ndarray, name: str, statistic: float) -> None:
-    low, high = np.quantile(values[kinds == "fraud"], [0.02, 0.98])
+    low, high = np.quantile(values[kinds == "fraud"], [0.01, 0.99])
     low, high = min(low, np.quantile(values, 0.005)), max(high, np.quantile(values, 0.995))
+    room = _ROOM_BESIDE * (high / 2 - low / 2)  # halves, because a difference of finite numbers can be infinite
+    axes.set(title=f"{name}: KS {statistic:.2f}", xlabel="", ylabel="density")
+    if low == high or np.abs(values).max() > _LARGEST_DRAWN:
+        words = f"almost always {low:g}" if low == high else "numbers too large to draw"
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=GREY)
+        return
     sns.kdeplot(
         pd.DataFrame({name: values, "kind": kinds}),
         x=name,
@@ -309,11 +318,11 @@ def _draw_distribution(axes: Axes, values: Values, kinds: np.ndarray, name: str,
         palette=[BLUE, ORANGE],
         fill=True,
         common_norm=False,
-        clip=(low, high),
+        clip=(low - room, high + room),
         ax=axes,
         warn_singular=False,
     )
-    axes.set(title=f"{name}: KS {statistic:.2f}", xlabel="", ylabel="density", xlim=(low, high))
+    axes.set(xlabel="", xlim=(low - room, high + room))
     legend = axes.get_legend()
     if legend is not None:
         legend.set_title("")
@@ -335,13 +344,22 @@ def _draw_over_time(outcome: Outcome, metrics: Metrics) -> bytes:
     caught = np.bincount(where, is_alert & (outcome.labels == 1), minlength=n_intervals)
     upper.bar(middles, caught, width * 0.9, color=BLUE, label="caught")
     upper.bar(middles, frauds - caught, width * 0.9, bottom=caught, color=ORANGE, label="missed")
-    upper.plot(middles, alerts - caught, "o-", color=GREY, label="false alerts")
+    upper.plot(
+        middles,
+        alerts - caught,
+        "o-",
+        color="black",
+        markeredgecolor="white",
+        clip_on=False,
+        zorder=3,
+        label="false alerts",
+    )
     upper.set(title="Frauds caught and missed, and false alerts", ylabel="transactions")
     upper.set_ylim(0, 1.25 * max(float(frauds.max()), float((alerts - caught).max()), 1.0))
     upper.legend(loc="upper right", ncols=3, framealpha=0.95)
     rate = 1000 * frauds / np.maximum(counts, 1)
     lower.bar(middles, rate, width * 0.9, color=ORANGE, alpha=0.7, label="frauds")
-    lower.step(middles, 1000 * alerts / np.maximum(counts, 1), where="mid", color=BLUE, linewidth=2, label="alerts")
+    lower.stairs(1000 * alerts / np.maximum(counts, 1), edges, color=BLUE, linewidth=2, label="alerts")
     lower.set(title="Fraud rate and alert rate", ylabel="of 1,000 transactions", xlabel="hours since the first of them")
     lower.set_ylim(0, 1.25 * max(float(rate.max()), 1000 * float((alerts / np.maximum(counts, 1)).max()), 1e-9))
     lower.legend(loc="upper right", ncols=2, framealpha=0.95)

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from app.training.dataset import Part
-from app.training.errors import TrainingError
+from app.training.errors import TrainingError, counted
 from app.training.neighborhoods import Neighborhoods, find_neighborhoods
 from app.training.progress import progress_bar
 from app.training.space import Columns, Space, fit_space
@@ -105,8 +105,9 @@ def folds_of(path: Path, train: Part, n_folds: int = N_FOLDS) -> list[tuple[Part
             if part.n_frauds in (0, len(part)):
                 only = "no fraud" if part.n_frauds == 0 else "nothing but fraud"
                 raise TrainingError(
-                    f"{path}: the {side} side of fold {number} of {n_folds} has {only} among its {len(part):,} rows; "
-                    "give more transactions, fewer --folds, or train with --search none."
+                    f"{path}: the {side} side of fold {number} of {n_folds} has {only} among its "
+                    f"{counted(len(part), 'row')}; give more transactions, fewer --folds, or train without what needs "
+                    "folds: --search, --cost-missed, --cost-alert and --calibrate."
                 )
         folds.append((earlier, later))
     return folds

@@ -50,6 +50,12 @@ class Table:
         """Raise where a column is not there."""
         for column in columns:
             if column not in self.frame.columns:
+                for separator in (";", "\t", "|"):
+                    if len(self.columns) == 1 and separator in self.columns[0]:
+                        raise TrainingError(
+                            f"{self.path}, row 1: the columns are separated by {separator!r}; save the file again with "
+                            "commas between them."
+                        )
                 raise TrainingError(
                     f"{self.path} has no column {column}; it has {', '.join(self.columns)}: name the columns that you "
                     "have, or add it."
@@ -152,5 +158,16 @@ def _unreadable(path: Path, error: Exception) -> str:
     if found:
         expected, row, seen = found.groups()
         return f"{path}, row {row} (the header is row 1): it has {seen} values for {expected} columns; correct the row."
+    if isinstance(error, UnicodeDecodeError):
+        return f"{path}, row {_row_without_text(path)}: it is no text in UTF-8; save the file again in that encoding."
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
     return f"{path} cannot be read ({reason.rstrip('.')}); give a .csv, .csv.gz or .parquet file."
+
+
+def _row_without_text(path: Path) -> int:
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return content.count(b"\n", 0, error.start) + 1
+    return 1

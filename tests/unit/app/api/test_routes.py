@@ -68,6 +68,14 @@ def test_evidence_comes_on_request(client: httpx.Client, artifact: Path) -> None
     assert answer == client.post("/score", json={"transaction_id": "t-1", **FRAUD}).json()
 
 
+@pytest.mark.parametrize("value", [1e200, -1e308])
+def test_a_transaction_of_the_largest_numbers_is_explained(client: httpx.Client, value: float) -> None:
+    answer = client.post("/explain", json=FRAUD | {"V1": value})
+
+    assert answer.status_code == 200
+    assert answer.json()["evidence"]["nearest_frauds"][0]["far"][0]["feature"] == "V1"
+
+
 def test_an_explanation_is_the_evidence_with_words(client: httpx.Client) -> None:
     message = {"transaction_id": "t-1", **FRAUD}
 

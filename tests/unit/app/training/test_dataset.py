@@ -154,6 +154,19 @@ def test_broken_input_is_one_sentence_that_names_the_place(frame: pd.DataFrame, 
         assert fragment in sentence
 
 
+@pytest.mark.parametrize("case", ["a missing value", "text in a number column", "an all-missing column"])
+def test_for_a_trained_model_a_column_is_not_to_be_left_out(frame: pd.DataFrame, tmp_path: Path, case: str) -> None:
+    change, _ = BROKEN[case]
+    path = _write(change(frame), tmp_path / "broken.csv")
+
+    for read in (
+        lambda: read_part(path, ("V2", "Amount"), "Class", "Time"),
+        lambda: read_features(path, ("V2", "Amount")),
+    ):
+        with pytest.raises(TrainingError, match=r"the model needs it, so correct the value, or leave the row out\.$"):
+            read()
+
+
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [
@@ -161,7 +174,8 @@ def test_broken_input_is_one_sentence_that_names_the_place(frame: pd.DataFrame, 
         (b"Time,V1,V1,Class\n1,2,3,0\n", "row 1: the header has V1 more than once"),
         (b"Time,V1,Class\n1,2,0\n1,2,3,0\n", "row 3 (the header is row 1): it has 4 values for 3 columns"),
         (b"Time,V1,Class\n1,2,0\n\n3,4,1\n", "has 3 rows"),
-        (b"\xff\xfe\x00 not text", "cannot be read"),
+        (b"Time,V1,Class\n1,2,0\n1,\xf6,0\n", "row 3: it is no text in UTF-8"),
+        (b"Time;V1;Class\n1;2;0\n", "row 1: the columns are separated by ';'"),
     ],
 )
 def test_a_damaged_csv_is_one_sentence(tmp_path: Path, content: bytes, fragment: str) -> None:

@@ -215,3 +215,31 @@ def test_the_probabilities_of_a_model_without_neighbours_do_not_drift_by_themsel
 
     verdicts = {shift["name"]: shift["verdict"] for shift in json.loads(file.read_text())["shifts"]}
     assert verdicts["fraud_probability"] == "same"
+
+
+@pytest.mark.parametrize("values", [[3.0], [1e200, -1e200], [1e308, 1e307]], ids=["one", "huge", "largest"])
+def test_features_that_cannot_be_drawn_do_not_stop_the_evaluation(
+    evaluated: Path, tmp_path: Path, values: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = make_frame(seed=4)
+    frame.assign(V1=np.resize(values, len(frame))).to_csv(tmp_path / "odd.csv", index=False)
+
+    command = ["evaluate", str(evaluated / "model"), str(tmp_path / "odd.csv"), "--html", str(tmp_path / "report.html")]
+    assert run_command(command) == 0
+
+    assert capsys.readouterr().err.strip() == ""
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_nothing_is_written_before_everything_is_made(
+    evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> list[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.training.evaluate.draw_evaluation", interrupted)
+    written = ["--json", str(tmp_path / "figures.json"), "--pictures", str(tmp_path / "pictures")]
+
+    assert run_command(["evaluate", str(evaluated / "model"), str(evaluated / "later.csv"), *written]) == 130
+
+    assert list(tmp_path.iterdir()) == []
