@@ -19,6 +19,7 @@ from app.training.answer import (
 from app.training.evidence import Case, Mistakes
 from app.training.pictures import Picture
 
+_SHOWN_NEIGHBORS = 24  # two lines of them; the others change no picture
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
@@ -32,7 +33,7 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: 2rem 0; } img { max-width: 100%; border: 1px solid #eee; } figcaption { color: #555; }
 .near { display: inline-block; padding: 0 .35rem; margin: 0 .15rem .15rem 0; border-radius: 4px; font-size: .8rem;
   background: #e3eef6; } .near.fraud { background: #f7d9c9; }
-td.wide { text-align: left; }
+td.wide, tr:has(+ tr td.wide) th:last-child { text-align: left; }
 """
 
 
@@ -147,8 +148,11 @@ def _amount(case: Case) -> str:
 def _evidence(case: Case) -> str:
     neighbors = "".join(
         f'<span class="near{" fraud" if neighbor.is_fraud else ""}">{neighbor.distance:.2f}</span>'
-        for neighbor in case.evidence.neighbors
+        for neighbor in case.evidence.neighbors[:_SHOWN_NEIGHBORS]
     )
+    more = case.evidence.neighbors[_SHOWN_NEIGHBORS:]
+    if more:
+        neighbors += f" and {len(more)} more, {sum(neighbor.is_fraud for neighbor in more)} of them fraud"
     influences = "; ".join(
         f"{escape(one.feature)} {one.transaction:.2f}: {one.probability_if_usual:.3f} with the usual {one.usual:.2f}"
         for one in case.evidence.influences
