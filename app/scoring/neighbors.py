@@ -212,7 +212,11 @@ class _Certificate:
         # cell is nearest needs no exactness, as any rows may serve as a proof.
         self._n_frauds = len(frauds)
         self._targets = _expanding(np.concatenate([frauds, rows.centers]))
-        self._largest_fraud_norm = float(_norms(frauds).max(initial=0.0))
+        norms = _norms(frauds)
+        # A fraud's own part of the rounding is taken off here, each fraud's from itself: one that is far away, where
+        # numbers are large, would otherwise blur the distance to the near ones.
+        self._targets[-1, : len(frauds)] -= (_rounding_share(frauds.shape[1], np.float32) * norms).astype(np.float32)
+        self._largest_fraud_norm = float(norms.max(initial=0.0))
         self._radii = rows.radii(k)
         self._one_cell = _Windows(rows, max(64, 4 * k))
         self._some_cells = _Windows(rows, max(256, 4 * k))
@@ -225,10 +229,9 @@ class _Certificate:
         )
         to_fraud, to_center = distances[:, : self._n_frauds], distances[:, self._n_frauds :]
         # Squared distances less the transaction's own norm, which all that are compared have in them.
-        all_norms = norms + self._largest_fraud_norm
-        rounding = _rounding(scaled.shape[1], np.float32, all_norms) + 2.0 * self._rows.rounding(norms)
+        rounding = _rounding(scaled.shape[1], np.float32, norms) + 2.0 * self._rows.rounding(norms)
         nearest_fraud = to_fraud.min(axis=1, initial=np.inf) - rounding
-        nearest_fraud[~(all_norms < _HUGE_IN_SINGLE)] = -np.inf
+        nearest_fraud[~(norms + self._largest_fraud_norm < _HUGE_IN_SINGLE)] = -np.inf
         cells = to_center.argmin(axis=1)
         left = self._not_certified_by_radius(scaled, cells, nearest_fraud + norms)
         n_nearer = self._one_cell.count_nearer(scaled[left], cells[left, np.newaxis], nearest_fraud[left])
@@ -409,9 +412,13 @@ def _rounding(n_scaled: int, precision: type[np.floating[Any]], norms: _Distance
         precision: in which it was computed.
         norms: |q|^2 + |x|^2.
     """
-    information = np.finfo(precision)
-    lost_by_underflow = 1e18 * float(information.tiny)
-    return np.asarray(4.0 * (n_scaled + 4) * float(information.eps) * norms + lost_by_underflow)
+    lost_by_underflow = 1e18 * float(np.finfo(precision).tiny)
+    return np.asarray(_rounding_share(n_scaled, precision) * norms + lost_by_underflow)
+
+
+def _rounding_share(n_scaled: int, precision: type[np.floating[Any]]) -> float:
+    """The same bound, for norms of 1."""
+    return 4.0 * (n_scaled + 4) * float(np.finfo(precision).eps)
 
 
 def _expanding(rows: FeatureMatrix) -> npt.NDArray[np.float32]:

@@ -201,6 +201,18 @@ def test_rare_fraud_is_mostly_certified(rare_fraud: tuple[Pipeline, _Matrix]) ->
     assert votes.methods.count(Method.SEARCHED) > 0
 
 
+def test_a_fraud_that_is_far_away_keeps_nothing_from_being_certified() -> None:
+    generator = np.random.default_rng(11)
+    frauds = np.array([[6.0, 0, 0, 0, 0], [1e4, 0, 0, 0, 0]])
+    reference = np.concatenate([generator.normal(size=(2_000, 5)), frauds])
+    classifier = KNeighborsClassifier(5, algorithm="brute").fit(reference, np.repeat([0, 1], [2_000, 2]))
+    neighbors = NearestNeighbors(index_pipeline(Pipeline([("neighbors", classifier)])))
+
+    methods = neighbors.votes(0.5 * generator.normal(size=(100, 5))).methods
+
+    assert methods.count(Method.CERTIFIED) == 100
+
+
 def test_what_is_certified_has_probability_0(rare_fraud: tuple[Pipeline, _Matrix]) -> None:
     pipeline, questions = rare_fraud
     votes = NearestNeighbors(index_pipeline(pipeline)).votes(questions)
