@@ -42,6 +42,10 @@ from app.training.writing import whole_directory, write_whole
 PICTURE_FILE = "evaluation.png"
 
 _SHOWN_MODELS = 5
+_CALIBRATED_THRESHOLD = (
+    "The threshold is one of calibrated probabilities now, and raises other alerts than before; let --cost-missed and "
+    "--cost-alert choose it."
+)
 _BASELINE_SHARE = 0.2
 
 
@@ -233,6 +237,8 @@ def run(plan: Plan) -> int:
         console.print(effect.sentence(), soft_wrap=True)
     if plan.costs is not None:
         console.print(_threshold_sentence(decision.threshold), soft_wrap=True)
+    elif effect is not None:
+        console.print(_CALIBRATED_THRESHOLD, soft_wrap=True)
     console.print(f"Model {manifest.model_version} ({recipe.words()}) and its picture are in {plan.output}")
     if server is not None:
         pictures = draw_evaluation(Evaluation(test, dataset.feature_names, outcome, measured, plan.costs))
