@@ -14,6 +14,7 @@ from chaos.proxy import NoProxyError
 from chaos.scenarios import SCENARIOS, run
 from chaos.stage import shipped_model
 from tests.integration.broker import NoBrokerError
+from tests.integration.small_disk import can_be_mounted
 
 _WIDTH_OF_A_FILE = 150
 
@@ -49,6 +50,9 @@ def _play(names: list[str]) -> int:
     model = shipped_model()
     played = []
     for name in names:
+        if SCENARIOS[name].script.disk_mib is not None and not can_be_mounted():
+            _console.print(f"{name} is skipped: only root can mount the small disk that it fills.")
+            continue
         _console.print(f"{name}: {SCENARIOS[name].script.claim} …")
         try:
             outcome = asyncio.run(run(SCENARIOS[name], model))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from chaos.outcome import Outcome
 from chaos.stage import Model, Script, Stage, staged
+from tests.integration.small_disk import SmallDiskBroker
 from tests.integration.topics import Message
 
 _WARM_UP_PREDICTIONS = 500
@@ -215,6 +216,27 @@ async def too_large_output(stage: Stage) -> None:
     await asyncio.sleep(10)
 
 
+def full_disks(n_rounds: int, seconds: float) -> Callable[[Stage], Awaitable[None]]:
+    """Fill the broker's disk, which ends it; give the space back and start it again."""
+
+    async def play(stage: Stage) -> None:
+        broker = stage.broker
+        if not isinstance(broker, SmallDiskBroker):
+            raise TypeError("This scenario needs a stage with a small disk.")
+        for _ in range(n_rounds):
+            await asyncio.sleep(5)
+            await asyncio.to_thread(broker.fill)
+            started = time.monotonic()
+            await asyncio.to_thread(broker.wait_for_end)
+            stage.notes.append(f"The broker ended {time.monotonic() - started:.1f} s after its disk was full.")
+            await asyncio.sleep(seconds)
+            broker.empty()
+            await asyncio.to_thread(broker.start)
+            await _answers_again(stage)
+
+    return play
+
+
 def soak(minutes: float) -> Callable[[Stage], Awaitable[None]]:
     """Nothing but traffic."""
 
@@ -291,6 +313,12 @@ def _all() -> dict[str, Scenario]:
                 prediction_configuration={"max.message.bytes": "100000"},
             ),
             too_large_output,
+        ),
+        Scenario(
+            Script(
+                "full-disk", "the broker's disk filled, which ends it, and 12 s later emptied, 3 times", disk_mib=1_024
+            ),
+            full_disks(3, seconds=12),
         ),
         Scenario(
             Script(

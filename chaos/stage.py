@@ -23,6 +23,7 @@ from chaos.proxy import ProxiedBroker, Proxies
 from chaos.traffic import Traffic
 from tests.integration.broker import KafkaBroker
 from tests.integration.process import Process
+from tests.integration.small_disk import SmallDiskBroker
 from tests.integration.topics import Topics
 
 _ROOT = Path(__file__).parents[1]
@@ -44,6 +45,7 @@ class Script:
     guarantee: str = "exactly-once"
     expects_doubles: bool = False
     is_proxied: bool = False
+    disk_mib: int | None = None
     module: str = "bridge"
     prediction_configuration: Mapping[str, str] = field(default_factory=dict)
 
@@ -216,13 +218,19 @@ async def staged(script: Script, model: Model) -> AsyncIterator[Stage]:
     """A stage with a broker that runs; bridges and broker end with the context."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neighborwatch-chaos-")))
-        broker = stack.enter_context(ProxiedBroker(script.n_bridges) if script.is_proxied else KafkaBroker())
+        broker = stack.enter_context(_broker(script))
         stage = Stage(script, model, broker, directory)
         if isinstance(broker, ProxiedBroker):
             stage.proxies = stack.enter_context(Proxies(broker, directory / "toxiproxy.log"))
         for member in stage.members:
             stack.callback(member.close)
         yield stage
+
+
+def _broker(script: Script) -> KafkaBroker:
+    if script.disk_mib is not None:
+        return SmallDiskBroker(script.disk_mib)
+    return ProxiedBroker(script.n_bridges) if script.is_proxied else KafkaBroker()
 
 
 def _most_resident_mib(pid: int) -> float:
