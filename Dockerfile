@@ -30,7 +30,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     APP_HOST=0.0.0.0 \
     BRIDGE_HTTP_HOST=0.0.0.0
 USER 10001:10001
-EXPOSE 8000 8001
+EXPOSE 8000 8001 8002
 # Of the bridge; whoever runs another command sets another check, or none.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8001/health/ready', timeout=4)"]

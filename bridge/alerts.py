@@ -3,10 +3,12 @@
 An alert's offset is committed only after the webhook said yes, or, when its attempts are used up, after the alert
 stands in a dead letter topic. A webhook may therefore see an alert twice: its `Idempotency-Key` is then the same. A
 stop does not wait until a webhook's attempts are used up: the alert stays uncommitted, and comes at the next start.
+Its HTTP port has metrics and health, like the bridge's.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,82 +17,24 @@ import httpx
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    wait_exponential,
-)
 
 from app import __version__
+from bridge.alert_metrics import AlertMetrics
+from bridge.alert_watch import AlertWatch
 from bridge.codec import DeadLetter, Reason, encode_dead_letter_headers
-from bridge.connection import consuming, producing
+from bridge.connection import consuming, probing, producing
 from bridge.delivery import AtLeastOnceDelivery, Output
+from bridge.health import Vitals, starting
+from bridge.pulse import Pulse
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
+from bridge.status import create_status_app, serving
 from bridge.topics import prepare_topics
+from bridge.webhook import Webhook
 
 _POLL_WAIT_MS = 200
-_RETRY_LATER = frozenset({408, 425, 429})
-_FIRST_SERVER_ERROR = 500
 
 _log = structlog.get_logger(__name__)
-
-
-class _NotTakenError(Exception):
-    """The webhook did not say yes; whether it is worth another attempt decides which subclass."""
-
-
-class _TryAgainError(_NotTakenError):
-    pass
-
-
-class Webhook:
-    """Posts alerts, with attempts and exponential back-off, which end early when `stopping` is set."""
-
-    def __init__(self, client: httpx.AsyncClient, url: str, attempts: int, stopping: asyncio.Event) -> None:
-        self._client = client
-        self._url = url
-        self._attempts = attempts
-        self._stopping = stopping
-
-    async def post(self, alert: bytes, idempotency_key: str) -> DeadLetter | None:
-        """None when the webhook took the alert, otherwise why it did not."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_TryAgainError),
-            stop=self._gives_up,
-            wait=wait_exponential(multiplier=0.5, max=8),
-            sleep=self._sleep,
-            before_sleep=_tell,
-            reraise=True,
-        )
-        try:
-            await retrying(self._post_once, alert, idempotency_key)
-        except _TryAgainError as error:
-            return DeadLetter(Reason.WEBHOOK_UNAVAILABLE, f"The webhook did not take the alert: {error}.")
-        except _NotTakenError as error:
-            return DeadLetter(Reason.WEBHOOK_REFUSED, f"The webhook refused the alert: {error}.")
-        return None
-
-    def _gives_up(self, state: RetryCallState) -> bool:
-        return state.attempt_number >= self._attempts or self._stopping.is_set()
-
-    async def _sleep(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-
-    async def _post_once(self, alert: bytes, idempotency_key: str) -> None:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
-        try:
-            response = await self._client.post(self._url, content=alert, headers=headers)
-        except httpx.HTTPError as error:
-            raise _TryAgainError(f"no answer ({type(error).__name__})") from error
-        if response.is_success:
-            return
-        status = response.status_code
-        if status in _RETRY_LATER or status >= _FIRST_SERVER_ERROR:
-            raise _TryAgainError(f"status {status}")
-        raise _NotTakenError(f"status {status}")
 
 
 class AlertConsumer:
@@ -101,13 +45,15 @@ class AlertConsumer:
         consumer: AIOKafkaConsumer,
         delivery: AtLeastOnceDelivery,
         dead_letter_topic: str,
-        webhook: Webhook | None,
+        watch: AlertWatch,
         stopping: asyncio.Event,
     ) -> None:
         self._consumer = consumer
         self._delivery = delivery
         self._dead_letter_topic = dead_letter_topic
-        self._webhook = webhook
+        self._watch = watch
+        self._webhook = watch.webhook
+        self._metrics = watch.metrics
         self._stopping = stopping
 
     async def main_loop(self) -> None:
@@ -124,15 +70,26 @@ class AlertConsumer:
                     await self._handle(partition, record)
 
     async def _handle(self, partition: TopicPartition, record: ConsumerRecord) -> None:
+        self._watch.in_hand = record
         problem = _log_alert(record)
         if problem is None and self._webhook is not None:
-            key = f"{record.topic}-{record.partition}-{record.offset}"
-            problem = await self._webhook.post(record.value, key)
+            with self._metrics.notify_seconds.time():
+                problem = await self._webhook.post(record.value, f"{record.topic}-{record.partition}-{record.offset}")
         if problem is not None and problem.reason is Reason.WEBHOOK_UNAVAILABLE and self._stopping.is_set():
             _log.info("stopped before the webhook took an alert; it is posted again at the next start")
             return
         outputs = [] if problem is None else [self._dead_letter(record, problem)]
         await self._delivery.deliver(outputs, {partition: record.offset + 1})
+        self._watch.in_hand = None
+        self._count(record, problem)
+
+    def _count(self, record: ConsumerRecord, problem: DeadLetter | None) -> None:
+        self._metrics.seen.inc()
+        self._metrics.latency_seconds.observe(max(0.0, time.time() - record.timestamp / 1000))
+        if problem is not None:
+            self._metrics.failed.labels(problem.reason).inc()
+        elif self._webhook is not None:
+            self._metrics.notified.inc()
 
     def _dead_letter(self, record: ConsumerRecord, problem: DeadLetter) -> Output:
         _log.error("alert not taken; it is a dead letter now", source=_place(record), problem=problem.message)
@@ -144,30 +101,52 @@ async def run(settings: Settings) -> None:
     """Log and post alerts until SIGINT or SIGTERM.
 
     Raises:
-        BridgeError: the broker cannot be used, or did not confirm a dead letter or an offset.
+        BridgeError: the broker or the port cannot be used, or the broker did not confirm a dead letter or an offset.
     """
-    await prepare_topics(settings, (settings.alerts_topic, settings.alerts_dead_letter_topic))
-    async with producing(settings) as producer, consuming(settings, settings.alerts_group_id) as consumer:
-        consumer.subscribe([settings.alerts_topic])
-        delivery = AtLeastOnceDelivery(consumer, producer, settings.broker_timeout_seconds)
-        stopping = asyncio.Event()
-        async with _webhook(settings, stopping) as webhook:
-            alerts = AlertConsumer(consumer, delivery, settings.alerts_dead_letter_topic, webhook, stopping)
-            with stop_on_signal(stopping.set):
-                _log.info("waiting for alerts", topic=settings.alerts_topic, has_webhook=webhook is not None)
-                await alerts.main_loop()
+    metrics = AlertMetrics()
+    pulse = Pulse(metrics.event_loop_lag_seconds)
+    vitals = Vitals(pulse)
+    vitals.readiness = starting("waits for the broker and its topics")
+    status = create_status_app(metrics.registry, vitals)
+    port = settings.alerts_http_port
+    async with (
+        serving(status, settings.http_host, port, setting="BRIDGE_ALERTS_HTTP_PORT") as address,
+        pulse.beating(),
+    ):
+        await prepare_topics(settings, (settings.alerts_topic, settings.alerts_dead_letter_topic))
+        await _take_alerts(settings, metrics, vitals, address)
     _log.info("alert consumer stopped")
 
 
+async def _take_alerts(settings: Settings, metrics: AlertMetrics, vitals: Vitals, address: str) -> None:
+    stopping = asyncio.Event()
+    async with (
+        producing(settings) as producer,
+        consuming(settings, settings.alerts_group_id) as consumer,
+        probing(settings) as probe,
+        _webhook(settings, stopping, metrics) as webhook,
+    ):
+        watch = AlertWatch(consumer, probe, metrics, webhook)
+        consumer.subscribe([settings.alerts_topic], listener=watch)
+        vitals.readiness = watch.readiness
+        delivery = AtLeastOnceDelivery(consumer, producer, settings.broker_timeout_seconds)
+        alerts = AlertConsumer(consumer, delivery, settings.alerts_dead_letter_topic, watch, stopping)
+        with stop_on_signal(stopping.set):
+            _log.info("waiting for alerts", topic=settings.alerts_topic, has_webhook=webhook is not None, http=address)
+            async with watch.watching():
+                await alerts.main_loop()
+
+
 @contextlib.asynccontextmanager
-async def _webhook(settings: Settings, stopping: asyncio.Event) -> AsyncIterator[Webhook | None]:
+async def _webhook(settings: Settings, stopping: asyncio.Event, metrics: AlertMetrics) -> AsyncIterator[Webhook | None]:
     if settings.webhook_url is None:
         yield None
         return
     authorization = settings.webhook_authorization
     headers = {"Authorization": authorization.get_secret_value()} if authorization else {}
     async with httpx.AsyncClient(timeout=settings.webhook_timeout_seconds, headers=headers) as client:
-        yield Webhook(client, str(settings.webhook_url), settings.webhook_attempts, stopping)
+        attempts = settings.webhook_attempts
+        yield Webhook(client, str(settings.webhook_url), attempts, stopping, metrics.failed_attempts)
 
 
 def _log_alert(record: ConsumerRecord) -> DeadLetter | None:
@@ -196,8 +175,3 @@ def _decided(evidence: dict[str, Any]) -> dict[str, Any]:
 
 def _place(record: ConsumerRecord) -> str:
     return f"{record.topic}[{record.partition}] {record.offset}"
-
-
-def _tell(state: RetryCallState) -> None:
-    problem = state.outcome.exception() if state.outcome else None
-    _log.warning("webhook did not take an alert; trying again", problem=str(problem), attempt=state.attempt_number)

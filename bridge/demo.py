@@ -52,6 +52,7 @@ _OTHER_SETTINGS = (
     "fetch_max_wait_ms",
     "http_host",
     "http_port",
+    "alerts_http_port",
     "processed_topic",
     "processing_guarantee",
     "producer_idempotence",
@@ -142,7 +143,8 @@ def _exit_code(reader: StreamReader) -> int:
 @contextlib.asynccontextmanager
 async def _broker(given: Settings, plan: Plan, console: Console) -> AsyncIterator[Settings]:
     """The settings of the demo's processes, on a broker whose topics are there while the context lasts."""
-    ours = {"http_host": _HOST, "http_port": free_port(), "create_topics": True, "processed_topic": ""}
+    ports = {"http_port": free_port(), "alerts_http_port": free_port()}
+    ours = {"http_host": _HOST, **ports, "create_topics": True, "processed_topic": ""}
     if "bootstrap_servers" in given.model_fields_set:
         prefix = f"neighborwatch-demo-{secrets.token_hex(3)}-"
         names = {name: prefix + getattr(given, name) for name in (*_TOPIC_SETTINGS, "group_id", "alerts_group_id")}

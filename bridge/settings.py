@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         60, gt=0, description="How long an absent broker is waited for, at start and in the middle, before exit code 1"
     )
 
-    http_host: str = Field("127.0.0.1", description="Address of the bridge's live page, metrics and health")
+    http_host: str = Field("127.0.0.1", description="Address of the live page, metrics and health")
     http_port: int = Field(
         8001, ge=0, le=65_535, description="Port of the bridge's live page, metrics and health; 0: any free one"
     )
@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     alerts_group_id: _Name = Field("neighborwatch-alerts", description="Consumer group of the alert consumer")
     alerts_dead_letter_topic: _Topic = Field(
         "fraud_alerts_dead_letter", description="Topic of alerts that the webhook did not take"
+    )
+    alerts_http_port: int = Field(
+        8002, ge=0, le=65_535, description="Port of the alert consumer's metrics and health; 0: any free one"
     )
     webhook_url: HttpUrl | None = Field(None, description="Address that each alert is posted to; empty: none")
     webhook_authorization: SecretStr | None = Field(None, description="Authorization header of the webhook's requests")

@@ -57,13 +57,13 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
+async def serving(app: Starlette, host: str, port: int, setting: str = "BRIDGE_HTTP_PORT") -> AsyncIterator[str]:
     """Serve while the context lasts; gives the address.
 
     Raises:
         BridgeError: the port is taken or may not be used.
     """
-    listener = _listen(host, port)
+    listener = _listen(host, port, setting)
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), name="http", daemon=True)
     thread.start()
@@ -75,10 +75,10 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
         await asyncio.to_thread(thread.join)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, setting: str) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise BridgeError(
-            f"The HTTP port {host}:{port} cannot be used ({error.strerror}); set BRIDGE_HTTP_HOST or BRIDGE_HTTP_PORT."
+            f"The HTTP port {host}:{port} cannot be used ({error.strerror}); set BRIDGE_HTTP_HOST or {setting}."
         ) from error

@@ -41,6 +41,7 @@ class Deployment:
             "BRIDGE_PRODUCER_IDEMPOTENCE": str(not is_embedded),
             "BRIDGE_FETCH_MAX_WAIT_MS": "50",
             "BRIDGE_HTTP_PORT": "0",
+            "BRIDGE_ALERTS_HTTP_PORT": "0",
         }
 
     async def create_topics(self) -> None:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiokafka import ConsumerRecord
+from prometheus_client import Metric
 
 from tests.integration.broker import Broker
 from tests.integration.deployment import Deployment
 from tests.integration.process import Process
+from tests.integration.scrape import documented, scrape, shown, value, without_bounds
 from tests.integration.topics import Message, Topics
 from tests.integration.webhook import Webhook, webhook
 
@@ -57,6 +60,7 @@ class Outcome:
     webhook: Webhook
     dead_letters: list[ConsumerRecord]
     n_committed: int
+    metrics: dict[str, Metric]
 
     def dead_letter_of(self, message: Message) -> ConsumerRecord:
         (letter,) = [letter for letter in self.dead_letters if letter.value == message.value]
@@ -96,7 +100,7 @@ async def _take_everything(deployment: Deployment, receiver: Webhook, directory:
         "BRIDGE_WEBHOOK_ATTEMPTS": "2",
     }
     with Process("bridge", "alerts", environment=deployment.environment | settings, directory=directory) as process:
-        await _until(lambda: bool(receiver.posts_of("last")))
+        metrics = await _scrape_in_the_end((await process.wait_for_log('"http": "([^"]+)"'))[1])
         process.send(signal.SIGTERM)
         assert await process.wait_for_end() == 0
         facts = [json.loads(line) for line in process.log.splitlines()]
@@ -106,7 +110,17 @@ async def _take_everything(deployment: Deployment, receiver: Webhook, directory:
         receiver,
         await topics.read(deployment.alerts_dead_letters),
         await _n_committed(deployment),
+        metrics,
     )
+
+
+async def _scrape_in_the_end(address: str) -> dict[str, Metric]:
+    while True:  # pytest's timeout ends a count that does not come
+        families = scrape(address)
+        lags = [sample.value for sample in families["alerts_lag_records"].samples]
+        if value(families, "alerts_seen_total") == len(_ALERTS) + 1 and lags and not any(lags):
+            return families
+        await asyncio.sleep(0.1)
 
 
 def test_an_alert_is_one_line_with_what_an_analyst_needs(outcome: Outcome) -> None:
@@ -187,6 +201,25 @@ def test_every_alert_is_committed_in_the_end(outcome: Outcome) -> None:
     assert outcome.n_committed == len(_ALERTS) + 1
 
 
+def test_the_table_of_the_alert_consumer_is_what_it_shows(outcome: Outcome) -> None:
+    assert sorted(documented("The alert consumer")) == without_bounds(shown(outcome.metrics))
+
+
+@pytest.mark.parametrize(
+    ("sample_name", "count"),
+    [
+        ("alerts_seen_total", 6),
+        ("alerts_notified_total", 3),
+        ("alerts_failed_total", 3),
+        ("alerts_attempts_failed_total", 4),
+        ("alerts_notify_seconds_count", 5),
+        ("alerts_latency_seconds_count", 6),
+    ],
+)
+def test_what_became_of_the_alerts_is_counted(sample_name: str, count: int, outcome: Outcome) -> None:
+    assert value(outcome.metrics, sample_name) == count
+
+
 async def test_an_alert_is_committed_only_after_the_webhook_said_yes(
     broker: Broker, artifact: Path, tmp_path: Path
 ) -> None:
@@ -220,7 +253,9 @@ async def test_an_alert_is_committed_only_after_the_webhook_said_yes(
     assert len({post.headers["Idempotency-Key"] for post in receiver.posts}) == 1
 
 
-async def test_a_stop_does_not_wait_for_a_webhook_that_is_down(broker: Broker, artifact: Path, tmp_path: Path) -> None:
+async def test_a_webhook_that_is_down_turns_it_red_and_holds_no_stop_up(
+    broker: Broker, artifact: Path, tmp_path: Path
+) -> None:
     deployment = _deployment(broker, artifact)
     await deployment.create_topics()
     await deployment.topics.produce(deployment.alerts, _ALERTS["accepted"])
@@ -229,9 +264,16 @@ async def test_a_stop_does_not_wait_for_a_webhook_that_is_down(broker: Broker, a
         settings = deployment.environment | {"BRIDGE_WEBHOOK_URL": receiver.url, "BRIDGE_WEBHOOK_ATTEMPTS": "10"}
         with Process("bridge", "alerts", environment=settings, directory=tmp_path) as process:
             await _until(lambda: len(receiver.posts) == 2)
+            address = (await process.wait_for_log('"http": "([^"]+)"'))[1]
+            async with httpx.AsyncClient() as client:
+                ready = await client.get(f"{address}/health/ready")
+            await _until(lambda: bool(scrape(address)["alerts_lag_records"].samples))
+            (lag,) = [sample.value for sample in scrape(address)["alerts_lag_records"].samples if sample.value]
             process.send(signal.SIGTERM)
             assert await process.wait_for_end() == 0
 
+    assert (ready.status_code, ready.json()["reason"]) == (503, "the webhook does not take alerts: status 503")
+    assert lag == 1
     assert len(receiver.posts) < 10
     assert await _n_committed(deployment) == 0
     assert await deployment.topics.read(deployment.alerts_dead_letters) == []

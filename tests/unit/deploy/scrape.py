@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import app.main
 import app.settings
+import bridge.alert_metrics
 import bridge.metrics
 
 OF_PROMETHEUS = frozenset({"up", "ALERTS"})
@@ -18,9 +19,10 @@ OF_PROMETHEUS = frozenset({"up", "ALERTS"})
 
 @functools.cache
 def metric_names(artifact: Path) -> frozenset[str]:
-    """The names of samples, of what both processes show from their start, and after a request."""
+    """The names of samples, of what the processes show from their start, and after a request."""
     bridge_text = generate_latest(bridge.metrics.Metrics().registry).decode()
-    return _names(bridge_text) | _names(asyncio.run(_service_text(artifact))) | OF_PROMETHEUS
+    alerts_text = generate_latest(bridge.alert_metrics.AlertMetrics().registry).decode()
+    return _names(bridge_text) | _names(alerts_text) | _names(asyncio.run(_service_text(artifact))) | OF_PROMETHEUS
 
 
 async def _service_text(artifact: Path) -> str:

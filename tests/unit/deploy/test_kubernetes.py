@@ -39,7 +39,7 @@ def _container(workload: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("entry", [entry for entry in _OBJECTS if entry["kind"] != "ScaledObject"], ids=_name)
 def test_it_is_what_the_schema_of_kubernetes_asks_for(entry: dict[str, Any]) -> None:
-    reason = "its schemas are not installed: pip install kubernetes-validate"
+    reason = "its schemas are not installed; they are in the extra kubernetes"
     kubernetes_validate = pytest.importorskip("kubernetes_validate", reason=reason)
 
     kubernetes_validate.validate(entry, _KUBERNETES, strict=True)
@@ -70,7 +70,7 @@ def test_a_container_runs_with_the_least_that_it_needs(workload: dict[str, Any])
     assert container["resources"]["limits"]["memory"]
 
 
-@pytest.mark.parametrize("name", ["StatefulSet bridge", "Deployment app"])
+@pytest.mark.parametrize("name", ["StatefulSet bridge", "Deployment app", "Deployment alerts"])
 def test_what_listens_is_asked_for_its_health(name: str) -> None:
     container = _container(_only(*name.split()))
 
