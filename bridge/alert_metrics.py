@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
+from bridge.codec import Reason
 from bridge.metrics import PartitionGauge
 
 _NOTIFY_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -21,6 +22,9 @@ class AlertMetrics:
         self.failed = Counter(
             "alerts_failed", "Alerts that are dead letters, by reason", ["reason"], registry=self.registry
         )
+        # From the start, because Prometheus sees no increase in a series that begins with the first failure.
+        for reason in (Reason.NOT_AN_ALERT, Reason.WEBHOOK_REFUSED, Reason.WEBHOOK_UNAVAILABLE):
+            self.failed.labels(reason)
         self.failed_attempts = Counter(
             "alerts_attempts_failed",
             "Times that an alert was posted and the webhook did not take it",

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from app.scoring.prediction import Method
+
 _PROBABILITY_BOUNDS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _POLL_BUCKETS_RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _LATENCY_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -81,6 +83,9 @@ class Metrics:
             ["method"],
             registry=self.registry,
         )
+        # From the start, because Prometheus sees no increase in a series that begins with its first count.
+        for method in Method:
+            self.found.labels(method)
         self.fraud_probabilities = BatchHistogram(
             "bridge_fraud_probability", "Fraud probabilities of the predictions", _PROBABILITY_BOUNDS
         )
