@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import importlib
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,7 +30,8 @@ def run_command(arguments: list[str] | None = None) -> int:
         settings = Settings()
         # Some commands speak to people in sentences; what they do on the way is no news.
         logs.configure("warning" if parsed.command in _SPEAKING else settings.log_level)
-        return asyncio.run(_command(settings, parsed))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_command(settings, parsed))
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
@@ -167,6 +168,14 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
         if name == wanted and name not in ("run", "alerts", "doctor"):
             importlib.import_module(f"bridge.{name.replace('-', '_')}").add_arguments(command)
     return parser
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where it is: a bridge under load makes a multitude of small requests, whose cost is the loop's."""
+    if sys.platform == "win32":
+        return None
+    make: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+    return make
 
 
 if __name__ == "__main__":

@@ -126,8 +126,8 @@ class Codec:
             transaction,
             alert.prediction,
             scored_at,
-            severity=alert.severity,
-            evidence=alert.evidence,
+            alert.severity,
+            alert.evidence,
         )
         return self._encoder.encode(message)
 
@@ -149,7 +149,7 @@ class Codec:
         transaction: Transaction,
         prediction: Prediction,
         scored_at: datetime,
-        **more: Any,
+        *more: Any,
     ) -> msgspec.Struct:
         context = [transaction.features[index] for index in self._context_indices]
         return message(
@@ -160,12 +160,12 @@ class Codec:
             prediction.model_version,
             prediction.method,
             *context,
-            timestamp_received=transaction.timestamp_received or _instant(record.timestamp) or scored_at,
-            scored_at=scored_at,
-            source=Source(record.topic, record.partition, record.offset),
-            card_id=transaction.card_id,
-            carried=transaction.carried,
-            **more,
+            transaction.timestamp_received or _instant(record.timestamp) or scored_at,
+            scored_at,
+            Source(record.topic, record.partition, record.offset),
+            *more,
+            transaction.card_id,
+            transaction.carried,
         )
 
     def _decode_at_leisure(self, record: Record, value: bytes) -> Transaction | DeadLetter:

@@ -19,7 +19,7 @@ _MAX_BATCH_BYTES = 900_000  # below the million that a broker takes in one batch
 _STOP_SECONDS = 5.0
 # A broker answers the end of a transaction before it has written that down everywhere, and refuses the next one of the
 # same producer until then, which is a few milliseconds; aiokafka's own 100 would be the longest part of a delivery.
-_TRANSACTION_RETRY_MS = 10
+_TRANSACTION_RETRY_MS = 3
 _RENEW_BEFORE_SECONDS = 30.0
 
 

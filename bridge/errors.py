@@ -6,6 +6,7 @@ BridgeError                        the process stops with this sentence and exit
 ├── BrokerRefusedError             the broker answered, and refused
 ├── TopicsMissingError             topics are not there and may not be made
 ├── DeliveryError                  outputs were not confirmed, so nothing of their poll was committed
+├── ModelProcessError              the process that holds the model ended
 ├── DeafConsumerError              transactions wait and none arrives, not even over new connections
 └── TransactionsFileError          the file to stream cannot be used
 
@@ -35,6 +36,10 @@ class TopicsMissingError(BridgeError):
 
 class DeliveryError(BridgeError):
     """Outputs were not confirmed by the broker, so nothing of their poll was committed."""
+
+
+class ModelProcessError(BridgeError):
+    """The process that holds the model ended."""
 
 
 class DeafConsumerError(BridgeError):

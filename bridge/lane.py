@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import ConsumerRecord
 
-from bridge.answer import AnswerThread, Poll
 from bridge.delivery import LostProducerError, Ownership, partition_name
 from bridge.errors import DeliveryError
+from bridge.poll import Poll, Polls
 
 # Fewer are better answered after the delivery than during it: they make one transaction with what comes meanwhile.
 _WORTH_OVERLAPPING_RECORDS = 64
@@ -46,13 +46,13 @@ class Limits:
 class Lane:
     """Answers the records of a partition that this process owns, until it is drained; starts at once."""
 
-    def __init__(self, ownership: Ownership, thread: AnswerThread, limits: Limits) -> None:
+    def __init__(self, ownership: Ownership, polls: Polls, limits: Limits) -> None:
         self.partition = ownership.partition
         self.delivered_offset: int | None = None
         self.is_lost = False  # its producer, until another one has begun
         self._ownership = ownership
         self._delivery = ownership.delivery
-        self._thread = thread
+        self._polls = polls
         self._limits = limits
         self._waiting: list[ConsumerRecord] = []
         self._oldest_ms: deque[int] = deque()  # of the polls that are being answered and delivered
@@ -61,6 +61,7 @@ class Lane:
         self._draining = asyncio.Event()
         self._in_hand_since: float | None = None
         self._lost_since: float | None = None
+        self._next_delivery_at = 0.0
         self._task = asyncio.create_task(self._run(), name=partition_name(self.partition))
 
     @property
@@ -100,7 +101,7 @@ class Lane:
             self._task.cancel()
         _, unfinished = await asyncio.wait({self._task}, timeout=limit_seconds)
         if unfinished:
-            self._thread.metrics.aborted_transactions.inc()
+            self._polls.metrics.aborted_transactions.inc()
             _log.warning("a poll in hand is aborted", partition=self._task.get_name())
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -115,7 +116,7 @@ class Lane:
                 await self._answer_everything()
             except LostProducerError as error:
                 self.is_lost = True
-                self._thread.metrics.aborted_transactions.inc()
+                self._polls.metrics.aborted_transactions.inc()
                 _log.warning("a partition starts again", partition=self._task.get_name(), reason=str(error))
                 pause_seconds = self._next_pause_seconds(pause_seconds, error)
                 with contextlib.suppress(TimeoutError):
@@ -143,7 +144,10 @@ class Lane:
         ahead: asyncio.Task[Poll] | None = None
         try:
             while not self._draining.is_set() and (ahead or await self._has_records(fetching)):
+                if ahead is None:
+                    await self._rest()
                 self._in_hand_since = time.monotonic()
+                self._next_delivery_at = self._in_hand_since + self._delivery.shortest_cycle_seconds
                 poll = await (ahead or self._start_answering())
                 ahead = self._start_answering() if len(self._waiting) >= _WORTH_OVERLAPPING_RECORDS else None
                 await self._deliver(poll)
@@ -161,6 +165,10 @@ class Lane:
             await self._came.wait()
         return bool(self._waiting)
 
+    async def _rest(self) -> None:
+        if len(self._waiting) < _WORTH_OVERLAPPING_RECORDS:
+            await asyncio.sleep(self._next_delivery_at - time.monotonic())
+
     async def _fetch(self) -> None:
         while True:
             while len(self._waiting) >= self._limits.max_poll_records:
@@ -174,7 +182,7 @@ class Lane:
         self._oldest_ms.append(records[0].timestamp)
         del self._waiting[: self._limits.max_poll_records]
         self._went.set()
-        return asyncio.create_task(self._thread.answer(records, self._delivery))
+        return asyncio.create_task(self._polls.answer(records, self._delivery))
 
     async def _deliver(self, poll: Poll) -> None:
         try:
@@ -185,4 +193,4 @@ class Lane:
         self.delivered_offset = poll.next_offset
         self._lost_since = None
         self._oldest_ms.popleft()
-        self._thread.count(poll, receipt)
+        self._polls.count(poll, receipt)

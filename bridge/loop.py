@@ -10,12 +10,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from bridge.answer import AnswerThread
 from bridge.delivery import Delivery, Ownership, partition_name
 from bridge.errors import BrokerRefusedError, DeafConsumerError
 from bridge.health import Check, Health
 from bridge.lane import Lane, Limits
 from bridge.metrics import Metrics
+from bridge.poll import Polls
 from bridge.watchdog import Hearing, Watchdog
 
 _PULSE_SECONDS = 0.2  # how long a stop or a failure may go unnoticed
@@ -34,7 +34,7 @@ class Bridge:
     Args:
         make_consumer: a consumer of the group, while its context lasts.
         make_delivery: what delivers the answers to one partition that this consumer owns.
-        thread: answers records.
+        polls: answers records.
         limits: how much at once, how long at most.
         watchdog: sees whether the consumer hears what comes.
     """
@@ -43,13 +43,13 @@ class Bridge:
         self,
         make_consumer: MakeConsumer,
         make_delivery: MakeDelivery,
-        thread: AnswerThread,
+        polls: Polls,
         limits: Limits,
         watchdog: Watchdog,
     ) -> None:
         self._make_consumer = make_consumer
         self._make_delivery = make_delivery
-        self._thread = thread
+        self._polls = polls
         self._limits = limits
         self._watchdog = watchdog
         self._stopping = False
@@ -109,16 +109,17 @@ class Bridge:
                     async with self._make_consumer() as consumer:
                         await self._consume(consumer, topic)
         finally:
-            self._thread.close()
+            self._polls.close()
 
     async def _consume(self, consumer: AIOKafkaConsumer, topic: str) -> None:
         lanes = self._lanes = _Lanes(
-            lambda partition: self._lane(consumer, partition), self._thread.metrics, self._limits.drain_seconds
+            lambda partition: self._lane(consumer, partition), self._polls.metrics, self._limits.drain_seconds
         )
         consumer.subscribe([topic], listener=lanes)
         nowhere = TopicPartition(topic, -1)
         try:
             while not self._stopping and not self._is_to_be_made_anew():
+                self._polls.check()
                 lanes.raise_errors()
                 # The lanes fetch for themselves. This shows the group that a member without partitions is alive, and
                 # raises what the group has against this one.
@@ -145,12 +146,12 @@ class Bridge:
         if hearing < Hearing.DEAF or was_made_anew:
             return False
         _log.error("transactions wait and none arrives; the consumer is made anew")
-        self._thread.metrics.deaf_consumers.inc()
+        self._polls.metrics.deaf_consumers.inc()
         return True
 
     def _lane(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> Lane:
         ownership = Ownership(consumer, partition, self._make_delivery(consumer, partition))
-        return Lane(ownership, self._thread, self._limits)
+        return Lane(ownership, self._polls, self._limits)
 
 
 class _Lanes(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types

@@ -1,22 +1,16 @@
 """The composition root of `python -m bridge run`: what is made, in which order it starts, and in which it stops."""
 
-import asyncio
 import contextlib
 import functools
-import gc
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.scoring.artifact import Artifact
-from app.scoring.scorer import Scorer
-from app.source import artifact_files
-from bridge.answer import Answerer, AnswerThread, OutputTopics
 from bridge.board import Board
-from bridge.codec import Codec
 from bridge.connection import consuming, probing, producing, transactional_producer
 from bridge.delivery import (
     AtLeastOnce,
@@ -26,11 +20,14 @@ from bridge.delivery import (
     check_transactions,
     transactional_id,
 )
+from bridge.garbage import collect_rarely
 from bridge.health import Vitals, starting
 from bridge.lane import Limits
 from bridge.loop import Bridge, MakeDelivery
 from bridge.metrics import Metrics
+from bridge.model_process import ModelProcess, Plan, model_process
 from bridge.page import About, Page
+from bridge.poll import OutputTopics, Polls
 from bridge.pulse import Pulse
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
@@ -38,8 +35,6 @@ from bridge.status import create_status_app, serving
 from bridge.topics import prepare_topics
 from bridge.tracing import tracing
 from bridge.watchdog import Watchdog
-
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 _log = structlog.get_logger(__name__)
 
@@ -56,12 +51,14 @@ async def run(settings: Settings) -> None:
     vitals = Vitals(pulse)
     board, about = Board(), _about(settings)
     status = create_status_app(metrics.registry, vitals, Page(board, metrics, vitals, about))
-    async with serving(status, settings.http_host, settings.http_port) as address, pulse.beating():
-        artifact, source = await asyncio.to_thread(_load, settings)
-        scorer = await asyncio.to_thread(Scorer, artifact, settings.threshold)
-        _collect_garbage_rarely()
-        metrics.name_model(artifact.manifest.model_version)
-        about.name_model(artifact.manifest)
+    async with (
+        serving(status, settings.http_host, settings.http_port) as address,
+        pulse.beating(),
+        _model(settings) as model,
+    ):
+        collect_rarely()
+        metrics.name_model(model.manifest.model_version)
+        about.name_model(model.manifest)
         vitals.readiness = starting("waits for the broker and its topics")
         partitions = await prepare_topics(settings, (settings.transactions_topic, *settings.output_topics))
         topics = OutputTopics(
@@ -71,23 +68,22 @@ async def run(settings: Settings) -> None:
             processed=settings.processed_topic,
             partitions=partitions,
         )
-        codec = Codec(artifact.manifest, settings.max_record_bytes)
         async with (
             tracing(os.environ, settings.group_id) as tracer,
             _deliveries(settings) as make_delivery,
             probing(settings) as probe,
         ):
-            thread = AnswerThread(Answerer(codec, scorer, topics), metrics, board, tracer)
+            polls = Polls(model, topics, metrics, board, tracer)
             watchdog = Watchdog(probe, metrics, settings.deaf_seconds)
-            bridge = _bridge(settings, make_delivery, thread, watchdog)
+            bridge = _bridge(settings, make_delivery, polls, watchdog)
             vitals.readiness = bridge.readiness
             with stop_on_signal(bridge.request_stop):
                 _log.info(
                     "bridge runs",
                     transactions=settings.transactions_topic,
                     group=settings.group_id,
-                    model_version=artifact.manifest.model_version,
-                    artifact=source,
+                    model_version=model.manifest.model_version,
+                    artifact=model.source,
                     threshold=settings.threshold,
                     guarantee=settings.processing_guarantee,
                     http=address,
@@ -96,10 +92,15 @@ async def run(settings: Settings) -> None:
     _log.info("bridge stopped; every poll that was answered is committed")
 
 
-def _load(settings: Settings) -> tuple[Artifact, str]:
-    """The artifact, and where it was in the end: an alias points to another version tomorrow."""
-    with artifact_files(settings.artifact) as files:
-        return files.load(settings.artifact_sha256), str(files)
+def _model(settings: Settings) -> AbstractAsyncContextManager[ModelProcess]:
+    plan = Plan(
+        artifact=str(settings.artifact),
+        artifact_sha256=settings.artifact_sha256,
+        threshold=settings.threshold,
+        max_record_bytes=settings.max_record_bytes,
+        with_processed=bool(settings.processed_topic),
+    )
+    return model_process(plan)
 
 
 def _about(settings: Settings) -> About:
@@ -112,7 +113,7 @@ def _about(settings: Settings) -> About:
     )
 
 
-def _bridge(settings: Settings, make_delivery: MakeDelivery, thread: AnswerThread, watchdog: Watchdog) -> Bridge:
+def _bridge(settings: Settings, make_delivery: MakeDelivery, polls: Polls, watchdog: Watchdog) -> Bridge:
     limits = Limits(
         max_poll_records=settings.max_poll_records,
         drain_seconds=settings.session_timeout_ms / 2000,
@@ -122,7 +123,7 @@ def _bridge(settings: Settings, make_delivery: MakeDelivery, thread: AnswerThrea
     return Bridge(
         lambda: consuming(settings, settings.group_id, settings.group_instance_id),
         make_delivery,
-        thread,
+        polls,
         limits,
         watchdog,
     )
@@ -149,11 +150,3 @@ async def _deliveries(settings: Settings) -> AsyncIterator[MakeDelivery]:
         return ExactlyOnce(functools.partial(make_producer, name), partition, group_id, timeout_seconds)
 
     yield exactly_once
-
-
-def _collect_garbage_rarely() -> None:
-    # A poll makes thousands of objects that die with it, without cycles. The collector looked at them, and at the
-    # model, several times a poll: without that a filled topic is answered a fifth faster.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)

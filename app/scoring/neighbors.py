@@ -213,9 +213,10 @@ class _Certificate:
         self._n_frauds = len(frauds)
         self._targets = _expanding(np.concatenate([frauds, rows.centers]))
         norms = _norms(frauds)
+        self._rounding = _Rounding(frauds.shape[1], np.float32)
         # A fraud's own part of the rounding is taken off here, each fraud's from itself: one that is far away, where
         # numbers are large, would otherwise blur the distance to the near ones.
-        self._targets[-1, : len(frauds)] -= (_rounding_share(frauds.shape[1], np.float32) * norms).astype(np.float32)
+        self._targets[-1, : len(frauds)] -= (self._rounding.share * norms).astype(np.float32)
         self._largest_fraud_norm = float(norms.max(initial=0.0))
         self._radii = rows.radii(k)
         self._one_cell = _Windows(rows, max(64, 4 * k))
@@ -229,11 +230,13 @@ class _Certificate:
         )
         to_fraud, to_center = distances[:, : self._n_frauds], distances[:, self._n_frauds :]
         # Squared distances less the transaction's own norm, which all that are compared have in them.
-        rounding = _rounding(scaled.shape[1], np.float32, norms) + 2.0 * self._rows.rounding(norms)
+        rounding = self._rounding(norms) + 2.0 * self._rows.rounding(norms)
         nearest_fraud = to_fraud.min(axis=1, initial=np.inf) - rounding
         nearest_fraud[~(norms + self._largest_fraud_norm < _HUGE_IN_SINGLE)] = -np.inf
         cells = to_center.argmin(axis=1)
         left = self._not_certified_by_radius(scaled, cells, nearest_fraud + norms)
+        if not len(left):
+            return left
         n_nearer = self._one_cell.count_nearer(scaled[left], cells[left, np.newaxis], nearest_fraud[left])
         left = left[n_nearer < self._k]
         if not len(left):
@@ -294,6 +297,7 @@ class _ReferenceRows:
         self.offsets = index.offsets
         self._reference_ids = index.reference_ids
         self._largest_norm = float(self.norms.max())
+        self._rounding = _Rounding(reference.shape[1], np.float64)
         self._sizes = np.diff(index.offsets)
         cells = np.repeat(np.arange(self.n_cells), self._sizes)
         to_center = distances_to_center(reference, index.centers, cells)
@@ -312,7 +316,7 @@ class _ReferenceRows:
 
     def rounding(self, norms: _Distances) -> _Distances:
         """A bound on the error of an expanded squared distance, for transactions with these squared norms."""
-        return _rounding(self.reference.shape[1], np.float64, norms + self._largest_norm)
+        return self._rounding(norms + self._largest_norm)
 
     def nearest(self, scaled: FeatureMatrix, k: int) -> tuple[list[Method], list[Neighborhood]]:
         """The k nearest rows of each transaction of a block, of shape (n_transactions, n_scaled)."""
@@ -401,24 +405,28 @@ def _norms(rows: FeatureMatrix) -> _Distances:
     return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
 
-def _rounding(n_scaled: int, precision: type[np.floating[Any]], norms: _Distances) -> _Distances:
-    """A bound on the error of a squared distance that was expanded into a product, in float32 or float64.
+class _Rounding:
+    """A bound on the error of squared distances that were expanded into a product.
 
     A dot product of n terms is off by at most n epsilon |q| |x| (Higham, Accuracy and Stability of Numerical
     Algorithms, section 3.1), and 2 |q| |x| <= |q|^2 + |x|^2; the factor is several times what follows from that.
 
     Args:
         n_scaled: terms of the product.
-        precision: in which it was computed.
-        norms: |q|^2 + |x|^2.
+        precision: in which it is computed, float32 or float64.
+
+    Attributes:
+        share: the bound for norms of 1, but for what underflow loses.
     """
-    lost_by_underflow = 1e18 * float(np.finfo(precision).tiny)
-    return np.asarray(_rounding_share(n_scaled, precision) * norms + lost_by_underflow)
 
+    def __init__(self, n_scaled: int, precision: type[np.floating[Any]]) -> None:
+        information = np.finfo(precision)
+        self.share = 4.0 * (n_scaled + 4) * float(information.eps)
+        self._lost_by_underflow = 1e18 * float(information.tiny)
 
-def _rounding_share(n_scaled: int, precision: type[np.floating[Any]]) -> float:
-    """The same bound, for norms of 1."""
-    return 4.0 * (n_scaled + 4) * float(np.finfo(precision).eps)
+    def __call__(self, norms: _Distances) -> _Distances:
+        """The bound, for |q|^2 + |x|^2."""
+        return np.asarray(self.share * norms + self._lost_by_underflow)
 
 
 def _expanding(rows: FeatureMatrix) -> npt.NDArray[np.float32]:

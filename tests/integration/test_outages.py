@@ -1,9 +1,11 @@
-"""The bridge when its broker is away."""
+"""The bridge when its broker, or the process that holds its model, is away."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from bridge.embedded import free_port
@@ -94,3 +96,41 @@ async def test_readiness_turns_red_while_the_broker_does_not_confirm(
         own_broker.resume()
 
     assert response.json()["reason"] == "waits for the broker to confirm a poll"
+
+
+def _model_of(pid: int) -> psutil.Process:
+    (model,) = [child for child in psutil.Process(pid).children() if "bridge.model_process" in child.cmdline()]
+    return model
+
+
+async def test_a_bridge_whose_model_is_killed_ends_and_loses_nothing(
+    topics: Topics, artifact: Path, start_process: StartProcess
+) -> None:
+    deployment = Deployment(topics, artifact)
+    await deployment.create_topics()
+    process = start_process("bridge", "run", **deployment.environment, BRIDGE_MAX_POLL_RECORDS="50")
+    await process.wait_for_log(READY)
+    await topics.produce(deployment.transactions, *[transaction() for _ in range(2_000)])
+    await deployment.wait_for_answers(100)
+
+    _model_of(process.pid).kill()
+
+    assert await process.wait_for_end() == 1
+    assert process.log.splitlines()[-1].startswith("The process that holds the model ended with code -9")
+    start_process("bridge", "run", **deployment.environment)
+    await deployment.wait_for_answers(2_000)
+
+
+async def test_a_bridge_that_is_killed_leaves_no_model_behind(
+    topics: Topics, artifact: Path, start_process: StartProcess
+) -> None:
+    deployment = Deployment(topics, artifact)
+    await deployment.create_topics()
+    process = start_process("bridge", "run", **deployment.environment)
+    await process.wait_for_log(READY)
+    model = _model_of(process.pid)
+
+    process.send(signal.SIGKILL)
+
+    assert model.wait(10) is None  # it is not this process's child, so that its code is not known
+    assert not model.is_running()
