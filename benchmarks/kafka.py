@@ -86,11 +86,12 @@ def ours(workload: Workload, name: str, guarantee: str, **more: str) -> Contesta
     )
 
 
-def passthrough() -> Contestant:
+def passthrough(name: str, way: str) -> Contestant:
+    """Bytes are copied, in the `way` that `benchmarks.peers.passthrough` knows."""
     return Contestant(
-        "aiokafka pass-through",
+        name,
         sys.executable,
-        lambda lane: ["benchmarks.peers.passthrough", *lane.arguments],
+        lambda lane: ["benchmarks.peers.passthrough", *lane.arguments, way],
         lambda _: {},
         versions("aiokafka"),
     )

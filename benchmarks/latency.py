@@ -28,6 +28,7 @@ from benchmarks.workload import Workload, prepare
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
 
 _WARM_UP_SECONDS = 2.0
+_WARM_UP_ROUNDS, _WARM_UP_ROUND_SECONDS, _WARM_UP_RATE = 3, 10.0, 3_000
 _LAST_ANSWER_SECONDS = 10.0
 _JOIN_SECONDS = 60.0
 _NUMBER = slice(31, 38)  # where the digits of the transaction's id stand in a body
@@ -67,7 +68,7 @@ def run(work: Path, *, is_quick: bool) -> Result:
     contestants = [
         kafka.ours(workload, EXACTLY, "exactly-once"),
         kafka.ours(workload, AT_LEAST, "at-least-once"),
-        kafka.passthrough(),
+        kafka.passthrough(COPY, "batches"),
         *kafka.peers(workload, [("faststream", True)] if FASTSTREAM in plan.rates else [], recorder.notes),
     ]
     contestants = [each for each in contestants if each.name in plan.rates]
@@ -91,6 +92,7 @@ async def _measure(
     stage: Stage, workload: Workload, contestants: list[Contestant], plan: Plan, recorder: Recorder
 ) -> None:
     bodies = workload.bodies(10_000)
+    await _warm_up(stage, contestants[0], bodies)
     for number in rounds(plan.rounds, "latency"):
         for contestant in contestants:
             lane = await stage.lane()
@@ -103,6 +105,17 @@ async def _measure(
                             _record(recorder, contestant.name, rate, latencies)
             except StreamError as error:
                 recorder.notes.append(f"Round {number + 1}, not measured: {error}")
+
+
+async def _warm_up(stage: Stage, contestant: Contestant, bodies: Sequence[bytes]) -> None:
+    """Let the broker make its machine code, which it does while it runs: one in production has run for long."""
+    tell("latency: warming the broker up")
+    for _ in range(_WARM_UP_ROUNDS):
+        lane = await stage.lane()
+        with kafka.running(contestant, lane) as check:
+            async with _Loop(lane, bodies) as loop:
+                await loop.wait_until_it_answers(check)
+                await loop.latencies_ms(_WARM_UP_RATE, _WARM_UP_ROUND_SECONDS, check)
 
 
 def _record(recorder: Recorder, contestant: str, rate: int, latencies_ms: Sequence[float]) -> None:
