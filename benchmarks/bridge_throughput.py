@@ -7,7 +7,6 @@ from pathlib import Path
 from benchmarks import kafka
 from benchmarks.figures import Ratio, Recorder, Result
 from benchmarks.kafka import BenchmarkBroker, Contestant, Stage, StreamError
-from benchmarks.machine import commit, machine, now
 from benchmarks.progress import rounds, tell
 from benchmarks.workload import Workload, prepare
 
@@ -52,18 +51,7 @@ def run(work: Path, *, is_quick: bool) -> Result:
     contestants = [each for each in _contestants(workload, recorder.notes) if each.name in plan.records]
     with BenchmarkBroker() as broker:
         asyncio.run(_measure(Stage(broker), workload, contestants, plan, recorder))
-    return Result(
-        benchmark="bridge",
-        made_at=now(),
-        commit=commit(),
-        is_quick=is_quick,
-        machine=machine() | kafka.broker_facts(),
-        data_set=workload.data_set,
-        contestants={each.name: dict(each.versions) for each in contestants},
-        figures=recorder.figures(),
-        ratios=_ratios(recorder),
-        notes=recorder.notes,
-    )
+    return kafka.result("bridge", workload, contestants, recorder, _ratios(recorder), is_quick=is_quick)
 
 
 def _contestants(workload: Workload, notes: list[str]) -> list[Contestant]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.environments import PeerMissingError, python_of, versions_of
-from benchmarks.machine import ROOT, clean_environment, versions
+from benchmarks.figures import Ratio, Recorder, Result
+from benchmarks.machine import ROOT, clean_environment, commit, machine, now, versions
 from benchmarks.workload import Workload
 from bridge.embedded import end_tied, start_tied
 from tests.integration.broker import KafkaBroker, kafka_version, tail
@@ -227,5 +228,26 @@ class Stage:
         return n_read
 
 
-def broker_facts() -> dict[str, str]:
-    return {"broker": f"Apache Kafka {kafka_version()}, one node on the same machine, {PARTITIONS} partitions"}
+def result(  # noqa: PLR0913 - what was measured of whom, on what, and what follows
+    benchmark: str,
+    workload: Workload,
+    contestants: Sequence[Contestant],
+    recorder: Recorder,
+    ratios: list[Ratio],
+    *,
+    is_quick: bool,
+) -> Result:
+    """What is kept of a benchmark on this broker."""
+    broker = f"Apache Kafka {kafka_version()}, one node on the same machine, {PARTITIONS} partitions"
+    return Result(
+        benchmark=benchmark,
+        made_at=now(),
+        commit=commit(),
+        is_quick=is_quick,
+        machine=machine() | {"broker": broker},
+        data_set=workload.data_set,
+        contestants={each.name: dict(each.versions) for each in contestants},
+        figures=recorder.figures(),
+        ratios=ratios,
+        notes=recorder.notes,
+    )

@@ -21,7 +21,6 @@ from benchmarks import kafka
 from benchmarks.bridge_throughput import AT_LEAST, COPY, EXACTLY, FASTSTREAM
 from benchmarks.figures import Ratio, Recorder, Result
 from benchmarks.kafka import PARTITIONS, BenchmarkBroker, Contestant, Lane, Stage, StreamError
-from benchmarks.machine import commit, machine, now
 from benchmarks.progress import rounds, tell
 from benchmarks.workload import Workload, prepare
 
@@ -74,18 +73,7 @@ def run(work: Path, *, is_quick: bool) -> Result:
     contestants = [each for each in contestants if each.name in plan.rates]
     with BenchmarkBroker() as broker, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_measure(Stage(broker), workload, contestants, plan, recorder))
-    return Result(
-        benchmark="latency",
-        made_at=now(),
-        commit=commit(),
-        is_quick=is_quick,
-        machine=machine() | kafka.broker_facts(),
-        data_set=workload.data_set,
-        contestants={each.name: dict(each.versions) for each in contestants},
-        figures=recorder.figures(),
-        ratios=_ratios(recorder),
-        notes=recorder.notes,
-    )
+    return kafka.result("latency", workload, contestants, recorder, _ratios(recorder), is_quick=is_quick)
 
 
 async def _measure(
