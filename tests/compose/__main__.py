@@ -69,7 +69,8 @@ def _play(deployment: Deployment) -> None:
     deployment.up("kafka", "topics", "app", "bridge", "alerts")
     _wait_until_ready(deployment, "bridge", 8001)
     _wait_until_ready(deployment, "app", 8000)
-    _say("Up: the service and the bridge are ready.")
+    _wait_until_ready(deployment, "alerts", 8002)
+    _say("Up: the service, the bridge and the alert consumer are ready.")
     _check_confinement(deployment)
     _check_service(deployment)
 
