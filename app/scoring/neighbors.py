@@ -357,8 +357,13 @@ class _ReferenceRows:
         cells = np.flatnonzero(lowest <= self._farthest)
         keys = cells * self._span
         starts = np.searchsorted(self._keys, keys + np.maximum(lowest[cells], 0.0) - slack[cells], side="left")
-        ends = np.searchsorted(self._keys, keys + np.minimum(highest[cells], self._span / 2.0), side="right")
-        return np.maximum(starts, self.offsets[cells]), np.minimum(ends, self.offsets[cells + 1])
+        # Seen from outside, most cells are within reach up to their farthest row, which needs no search.
+        ends = self.offsets[cells + 1]
+        is_cut = highest[cells] < self._farthest[cells]
+        ends[is_cut] = np.minimum(
+            np.searchsorted(self._keys, keys[is_cut] + highest[cells][is_cut], side="right"), ends[is_cut]
+        )
+        return np.maximum(starts, self.offsets[cells]), ends
 
     def _within(self, question: _Distances, bound: float, rows: _Rows) -> _Rows:
         """Those of the rows that are within the bound, and perhaps some that are a little farther."""
