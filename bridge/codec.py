@@ -278,11 +278,12 @@ def _instant(timestamp_ms: int) -> datetime | None:
 
 
 def _transaction(record: Record, message: Any, carried: dict[str, msgspec.Raw] | None) -> Transaction:
-    transaction_id, timestamp_received, card_id, *features = msgspec.structs.astuple(message)
+    values = msgspec.structs.astuple(message)
+    transaction_id, timestamp_received, card_id = values[:3]
     return Transaction(
         # An id that is derived from the record's place is the same when the record is read again.
         transaction_id or f"{record.topic}-{record.partition}-{record.offset}",
-        tuple(features),
+        values[3:],
         timestamp_received,
         None if card_id is None else str(card_id),
         carried or None,
