@@ -85,7 +85,7 @@ def create_app(
     models = request_models(manifest, settings.max_batch)
     install_routes(app, models)
     install_error_handlers(app)
-    app.add_middleware(QuickScore, models=models)
+    app.add_middleware(QuickScore, manifest=manifest)
     app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(ConcurrencyLimit, max_concurrency=settings.max_concurrency)
     app.add_middleware(

@@ -7,23 +7,20 @@ fields that it carries, or the reason why it cannot be scored.
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from app.scoring.manifest import Manifest
+from app.scoring.message import read_transaction, transaction_message
 from app.scoring.prediction import Alert, Evidence, Method, Prediction, Severity
 from app.scoring.transaction import Transaction
 
 Headers = Sequence[tuple[str, bytes]]
 
-_FINITE = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-_ID = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-_INSTANT = Annotated[datetime, msgspec.Meta(tz=True)]
 REASON_HEADER = "neighborwatch-reason"
 MESSAGE_HEADER = "neighborwatch-message"
 SOURCE_HEADER = "neighborwatch-source"
@@ -91,8 +88,8 @@ class Codec:
         self._known_names = frozenset(manifest.feature_names) | {"transaction_id", "timestamp_received", "card_id"}
         self._context_indices = [manifest.feature_names.index(name) for name in manifest.context_names]
         self._max_record_bytes = max_record_bytes
-        self._strict = msgspec.json.Decoder(_transaction_message(manifest, forbid_unknown_fields=True))
-        self._tolerant = msgspec.json.Decoder(_transaction_message(manifest, forbid_unknown_fields=False))
+        self._strict = msgspec.json.Decoder(transaction_message(manifest, forbid_unknown_fields=True))
+        self._tolerant = msgspec.json.Decoder(transaction_message(manifest, forbid_unknown_fields=False))
         self._fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self._prediction_message = _prediction_message(manifest, "PredictionMessage", [])
         self._alert_message = _prediction_message(
@@ -225,24 +222,6 @@ def decode_source(text: str) -> Source | None:
     return Source(topic, int(numbers[0]), int(numbers[1]))
 
 
-def _transaction_message(manifest: Manifest, *, forbid_unknown_fields: bool) -> type[msgspec.Struct]:
-    # A feature may have a name that is no Python identifier, so fields are numbered and renamed.
-    features = [(f"feature_{index}", _FINITE) for index in range(len(manifest.feature_names))]
-    return msgspec.defstruct(
-        "TransactionMessage",
-        [
-            ("transaction_id", _ID | None, None),
-            ("timestamp_received", _INSTANT | None, None),
-            ("card_id", _ID | int | None, None),
-            *features,
-        ],
-        rename=dict(zip((name for name, _ in features), manifest.feature_names, strict=True)),
-        forbid_unknown_fields=forbid_unknown_fields,
-        kw_only=True,  # required fields may then follow those with a default
-        gc=False,
-    )
-
-
 def _prediction_message(manifest: Manifest, name: str, more: list[tuple[str, Any]]) -> type[msgspec.Struct]:
     context = [(f"context_{index}", float) for index in range(len(manifest.context_names))]
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
@@ -278,16 +257,8 @@ def _instant(timestamp_ms: int) -> datetime | None:
 
 
 def _transaction(record: Record, message: Any, carried: dict[str, msgspec.Raw] | None) -> Transaction:
-    values = msgspec.structs.astuple(message)
-    transaction_id, timestamp_received, card_id = values[:3]
-    return Transaction(
-        # An id that is derived from the record's place is the same when the record is read again.
-        transaction_id or f"{record.topic}-{record.partition}-{record.offset}",
-        values[3:],
-        timestamp_received,
-        None if card_id is None else str(card_id),
-        carried or None,
-    )
+    # An id that is derived from the record's place is the same when the record is read again.
+    return read_transaction(message, lambda: f"{record.topic}-{record.partition}-{record.offset}", carried or None)
 
 
 def _explain_malformed(value: bytes, complaint: str) -> DeadLetter:

@@ -1,12 +1,14 @@
 """The short way of the usual `POST /score`."""
 
+import uuid
+
 import msgspec
-from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies import ScoringService
-from app.api.schemas import RequestModels, to_transaction
 from app.scoring.errors import ScoringError
+from app.scoring.manifest import Manifest
+from app.scoring.message import read_transaction, transaction_message
 
 _HEADERS = (b"content-type", b"application/json")
 
@@ -16,12 +18,12 @@ class QuickScore:
 
     The application's route does the same and more: it explains what is wrong, adds evidence, and stands in the
     document. What leads to it (error handlers, exit stacks, a search through the routes, resolving of arguments) costs
-    about as much as the score, and a valid transaction needs none of it.
+    about as much as the score, and a valid transaction needs none of it. What it cannot read, the application may.
     """
 
-    def __init__(self, app: ASGIApp, models: RequestModels) -> None:
+    def __init__(self, app: ASGIApp, manifest: Manifest) -> None:
         self._app = app
-        self._models = models
+        self._decode = msgspec.json.Decoder(transaction_message(manifest, forbid_unknown_fields=False)).decode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not _is_usual(scope):
@@ -42,11 +44,15 @@ class QuickScore:
         if scoring is None or scoring.is_stopping:
             return None
         try:
-            transaction = self._models.transaction.model_validate_json(body)
-            prediction = await scoring.score_one(to_transaction(transaction, self._models.feature_fields))
-        except (ValidationError, ScoringError):
+            transaction = read_transaction(self._decode(body), _new_id)
+            prediction = await scoring.score_one(transaction)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ScoringError):
             return None
         return msgspec.json.encode(prediction)  # the fields of `PredictionAnswer`, in its order
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
 
 
 def _is_usual(scope: Scope) -> bool:
