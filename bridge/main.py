@@ -58,6 +58,7 @@ async def run(settings: Settings) -> None:
     ):
         collect_rarely()
         metrics.name_model(model.manifest.model_version)
+        metrics.watch_model(model.pid)
         about.name_model(model.manifest)
         vitals.readiness = starting("waits for the broker and its topics")
         partitions = await prepare_topics(settings, (settings.transactions_topic, *settings.output_topics))

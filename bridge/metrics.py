@@ -145,6 +145,10 @@ class Metrics:
         ):
             self.registry.register(collector)
 
+    def watch_model(self, pid: int) -> None:
+        """Show what the process that holds the model takes, beside what this one does."""
+        ProcessCollector(namespace="bridge_model", pid=lambda: pid, registry=self.registry)
+
     def name_model(self, model_version: str) -> None:
         """Say which model answers, once it is loaded."""
         self._model.labels(model_version).set(1)

@@ -84,6 +84,10 @@ class ModelProcess:
         self._asked: deque[Future[bytes]] = deque()
         self._listening = asyncio.create_task(self._listen())
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def load(self, plan: Plan) -> None:
         """Let it load the model, and wait for that.
 
