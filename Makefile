@@ -23,7 +23,12 @@ pictures: demo ## Make the pictures of docs/pictures again, out of a run of the 
 	@mkdir -p docs/pictures && cp demo-output/{stream,latency,scores}.png docs/pictures/
 
 test: $(VENV)/.installed-test lint ## Linters, types, floors, unit tests, integration tests on a real broker
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@if [ -n "$(PYTEST_ARGS)" ]; then exec $(BIN)/python -m pytest $(PYTEST_ARGS); fi; \
+	log=$$(mktemp) && trap 'rm -f "$$log"' EXIT && \
+	echo "Unit tests run beside the integration tests, which mostly wait for brokers; what they say comes at the end." && \
+	{ $(BIN)/python -m pytest -p no:cacheprovider tests/unit > "$$log" 2>&1 & } && unit=$$! && \
+	integration=0 && { $(BIN)/python -m pytest tests/integration || integration=$$?; } && \
+	code=0 && { wait $$unit || code=$$?; } && cat "$$log" && exit $$((integration ? integration : code))
 
 compose-test: $(VENV)/.installed-test ## Build the image, bring the containers up, scale, kill, audit (needs Docker or podman, so no part of `make test`)
 	$(BIN)/python -m tests.compose $(COMPOSE_ARGS)
