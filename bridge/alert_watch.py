@@ -1,15 +1,15 @@
 """How the alert consumer is: what waits, whether the broker answers, whether the webhook takes what is posted."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from bridge.alert_metrics import AlertMetrics
+from bridge.background import in_background
 from bridge.health import Check, Health
 from bridge.webhook import Webhook
 
@@ -57,16 +57,9 @@ class AlertWatch(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka sh
         problem = f"the webhook does not take alerts: {complaint}" if complaint else "what comes is passed on"
         return Health([broker, Check("group", is_good=True, reason=owned), Check("webhook", not complaint, problem)])
 
-    @contextlib.asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
+    def watching(self) -> AbstractAsyncContextManager[None]:
         """Watch what waits, while the context lasts."""
-        task = asyncio.create_task(self._watch())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._watch())
 
     async def _watch(self) -> None:
         while True:

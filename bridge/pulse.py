@@ -1,11 +1,12 @@
 """Whether the event loop turns, and how late it comes: the group, the broker and the lanes all wait for it."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import Histogram
+
+from bridge.background import in_background
 
 _INTERVAL_SECONDS = 0.25
 
@@ -22,16 +23,9 @@ class Pulse:
         """For how long the event loop has not turned."""
         return max(0.0, time.monotonic() - self._beat_at - _INTERVAL_SECONDS)
 
-    @contextlib.asynccontextmanager
-    async def beating(self) -> AsyncIterator[None]:
+    def beating(self) -> AbstractAsyncContextManager[None]:
         """Beat on this event loop while the context lasts."""
-        task = asyncio.create_task(self._beat())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._beat())
 
     async def _beat(self) -> None:
         while True:

@@ -9,16 +9,17 @@ end offsets are therefore asked for over a connection of its own. What follows o
 """
 
 import asyncio
-import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from bridge.background import in_background
 from bridge.backlog import Backlog, Sight
 from bridge.lane import Lane
 from bridge.metrics import Metrics
@@ -96,16 +97,9 @@ class Watchdog:
         """For how long the broker has not answered."""
         return time.monotonic() - self._answered_at
 
-    @contextlib.asynccontextmanager
-    async def watching(self, lanes: Callable[[], Sequence[Lane] | None]) -> AsyncIterator[None]:
+    def watching(self, lanes: Callable[[], Sequence[Lane] | None]) -> AbstractAsyncContextManager[None]:
         """Watch while the context lasts. There are no lanes, but None, while the group is not formed."""
-        task = asyncio.create_task(self._watch(lanes))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._watch(lanes))
 
     async def _watch(self, lanes: Callable[[], Sequence[Lane] | None]) -> None:
         while True:
