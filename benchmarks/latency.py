@@ -27,7 +27,7 @@ from benchmarks.workload import Workload, prepare
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
 
 _WARM_UP_SECONDS = 2.0
-_WARM_UP_ROUNDS, _WARM_UP_ROUND_SECONDS, _WARM_UP_RATE = 3, 10.0, 3_000
+_BROKER_WARM_UP_SECONDS, _BROKER_WARM_UP_RATE = 10.0, 3_000
 _LAST_ANSWER_SECONDS = 10.0
 _JOIN_SECONDS = 60.0
 _NUMBER = slice(31, 38)  # where the digits of the transaction's id stand in a body
@@ -35,15 +35,17 @@ _NUMBER = slice(31, 38)  # where the digits of the transaction's id stand in a b
 
 @dataclass(frozen=True)
 class Plan:
-    """Rounds, seconds that are measured, and the rates of each contestant."""
+    """Rounds, those that warm the broker up first, seconds that are measured, and the rates of each contestant."""
 
     rounds: int
+    warm_up_rounds: int
     seconds: float
     rates: dict[str, tuple[int, ...]]
 
 
 _FULL = Plan(
     rounds=3,
+    warm_up_rounds=3,
     seconds=8.0,
     rates={
         EXACTLY: (100, 1_000, 5_000),
@@ -52,7 +54,7 @@ _FULL = Plan(
         FASTSTREAM: (100, 1_000),  # 5,000 is more than it carries
     },
 )
-_QUICK = Plan(rounds=3, seconds=3.0, rates={EXACTLY: (1_000,), COPY: (1_000,)})
+_QUICK = Plan(rounds=3, warm_up_rounds=1, seconds=3.0, rates={EXACTLY: (1_000,), COPY: (1_000,)})
 
 
 class _Answer(msgspec.Struct):
@@ -80,7 +82,7 @@ async def _measure(
     stage: Stage, workload: Workload, contestants: list[Contestant], plan: Plan, recorder: Recorder
 ) -> None:
     bodies = workload.bodies(10_000)
-    await _warm_up(stage, contestants[0], bodies)
+    await _warm_up(stage, contestants[0], bodies, plan.warm_up_rounds)
     for number in rounds(plan.rounds, "latency"):
         for contestant in contestants:
             lane = await stage.lane()
@@ -95,15 +97,15 @@ async def _measure(
                 recorder.notes.append(f"Round {number + 1}, not measured: {error}")
 
 
-async def _warm_up(stage: Stage, contestant: Contestant, bodies: Sequence[bytes]) -> None:
+async def _warm_up(stage: Stage, contestant: Contestant, bodies: Sequence[bytes], n_rounds: int) -> None:
     """Let the broker make its machine code, which it does while it runs: one in production has run for long."""
     tell("latency: warming the broker up")
-    for _ in range(_WARM_UP_ROUNDS):
+    for _ in range(n_rounds):
         lane = await stage.lane()
         with kafka.running(contestant, lane) as check:
             async with _Loop(lane, bodies) as loop:
                 await loop.wait_until_it_answers(check)
-                await loop.latencies_ms(_WARM_UP_RATE, _WARM_UP_ROUND_SECONDS, check)
+                await loop.latencies_ms(_BROKER_WARM_UP_RATE, _BROKER_WARM_UP_SECONDS, check)
 
 
 def _record(recorder: Recorder, contestant: str, rate: int, latencies_ms: Sequence[float]) -> None:
