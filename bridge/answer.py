@@ -12,7 +12,7 @@ import msgspec
 from app import __version__
 from app.scoring.prediction import Method
 from app.scoring.transaction import Transaction
-from bridge.codec import Codec, DeadLetter, Headers, encode_dead_letter_headers
+from bridge.codec import Codec, DeadLetter, Headers, Record, encode_dead_letter_headers
 
 if TYPE_CHECKING:
     from app.scoring.scorer import Scorer  # with all of scikit-learn, which the bridge's own process does without
@@ -85,6 +85,26 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
     def alerts(self) -> list[bytes]:
         return [extra.value for extra in self.extras if extra.kind is Kind.ALERT and extra.value is not None]
 
+    def output_indices(self) -> list[int]:
+        """The records that predictions and then extras are of."""
+        scored = [index for index, prediction in enumerate(self.predictions) if prediction is not None]
+        return scored + [extra.index for extra in self.extras]
+
+    def bury(self, index: int, record: Record, letter: DeadLetter, now: datetime) -> None:
+        """Have a record published as a dead letter, of which nothing else is published."""
+        headers = list(encode_dead_letter_headers(record, letter, now, __version__))
+        self.extras.append(Extra(Kind.DEAD_LETTER, index, None, headers))
+        self.dead_letters[letter.reason] = self.dead_letters.get(letter.reason, 0) + 1
+        place = f"{record.topic}[{record.partition}] {record.offset}"
+        self.first_dead_letters.setdefault(letter.reason, place)
+
+    def withdraw(self, index: int) -> None:
+        """Have nothing published of a record that was scored."""
+        n_before = sum(prediction is not None for prediction in self.predictions[:index])
+        del self.fraud_probabilities[n_before]
+        self.predictions[index] = None
+        self.extras = [extra for extra in self.extras if extra.index != index]
+
 
 class Answerer:
     """Decodes, scores and encodes whole polls; with the features as the model sees them, if they are wanted."""
@@ -102,20 +122,12 @@ class Answerer:
         for index, record in enumerate(records):
             decoded = self._codec.decode(record)
             if isinstance(decoded, DeadLetter):
-                self._bury(answer, index, record, decoded, now)
+                answer.bury(index, record, decoded, now)
             else:
                 readable.append((index, record, decoded))
         answer.decode_seconds = time.perf_counter() - started
         self._score(readable, answer)
         return answer
-
-    @staticmethod
-    def _bury(answer: Answer, index: int, record: Taken, letter: DeadLetter, now: datetime) -> None:
-        headers = list(encode_dead_letter_headers(record, letter, now, __version__))
-        answer.extras.append(Extra(Kind.DEAD_LETTER, index, None, headers))
-        answer.dead_letters[letter.reason] = answer.dead_letters.get(letter.reason, 0) + 1
-        place = f"{record.topic}[{record.partition}] {record.offset}"
-        answer.first_dead_letters.setdefault(letter.reason, place)
 
     def _score(self, readable: Sequence[tuple[int, Taken, Transaction]], answer: Answer) -> None:
         started = time.perf_counter()

@@ -108,13 +108,23 @@ class Kind(StrEnum):
 
 
 class Output(NamedTuple):
-    """A record that the bridge published; answer is None in a dead letter."""
+    """A record that the bridge published.
+
+    Attributes:
+        kind: what it is.
+        place: where it stands.
+        key: of the record.
+        source: the transaction that it answers.
+        answer: None in a dead letter.
+        is_readable: whether it is a dead letter for another reason than that its transaction cannot be read.
+    """
 
     kind: Kind
     place: Place
     key: bytes | None
     source: Source
     answer: Answer | None = None
+    is_readable: bool = False
 
 
 class Entry:
@@ -393,7 +403,8 @@ class Judge:
             if answer is not None:
                 self._add(Defect.WRONG_READING, entry, entry.prediction, f"it cannot be read ({expected.reason})")
         elif answer is None:
-            self._add(Defect.WRONG_READING, entry, entry.dead_letter, "a dead letter that can be read")
+            if entry.dead_letter is None or not entry.dead_letter.is_readable:
+                self._add(Defect.WRONG_READING, entry, entry.dead_letter, "a dead letter that can be read")
         elif answer.transaction_id != expected.transaction_id:
             self._add(Defect.WRONG_READING, entry, entry.prediction, "it has another transaction_id")
         elif answer.model_version != self.model_version:

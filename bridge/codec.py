@@ -48,6 +48,7 @@ class Reason(StrEnum):
     INVALID_TRANSACTION_ID = "invalid_transaction_id"
     INVALID_TIMESTAMP = "invalid_timestamp"
     INVALID_CARD_ID = "invalid_card_id"
+    OUTPUT_TOO_LARGE = "output_too_large"
     NOT_AN_ALERT = "not_an_alert"
     WEBHOOK_REFUSED = "webhook_refused"
     WEBHOOK_UNAVAILABLE = "webhook_unavailable"

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from bridge.errors import BrokerRefusedError, BrokerUnavailableError, SettingsError
 from bridge.settings import Settings
 
-_MAX_BATCH_BYTES = 900_000  # below the million that a broker takes in one batch unless told otherwise
+MAX_BATCH_BYTES = 900_000  # below the million that a broker takes in one batch unless told otherwise
 _STOP_SECONDS = 5.0
 # A broker answers the end of a transaction before it has written that down everywhere, and refuses the next one of the
 # same producer until then, which is a few milliseconds; aiokafka's own 100 would be the longest part of a delivery.
@@ -41,14 +41,16 @@ def connection_arguments(settings: Settings) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+async def producing(settings: Settings, max_batch_bytes: int = MAX_BATCH_BYTES) -> AsyncIterator[AIOKafkaProducer]:
     """While the context lasts, a producer that waits for all replicas.
 
     Raises:
         BrokerUnavailableError: no broker answered, or it never gave an idempotent producer its id.
         BrokerRefusedError: the broker refused.
     """
-    producer = AIOKafkaProducer(**_producer_arguments(settings), enable_idempotence=settings.producer_idempotence)
+    producer = AIOKafkaProducer(
+        **_producer_arguments(settings, max_batch_bytes), enable_idempotence=settings.producer_idempotence
+    )
     try:
         await _start(producer, settings.broker_timeout_seconds)
         yield producer
@@ -58,22 +60,24 @@ async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
             await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
 
 
-def transactional_producer(settings: Settings, transactional_id: str) -> AIOKafkaProducer:
+def transactional_producer(
+    settings: Settings, transactional_id: str, max_batch_bytes: int = MAX_BATCH_BYTES
+) -> AIOKafkaProducer:
     """A producer whose records are read only once its transaction is committed; it has to be started."""
     return AIOKafkaProducer(
-        **_producer_arguments(settings),
+        **_producer_arguments(settings, max_batch_bytes),
         transactional_id=transactional_id,
         transaction_timeout_ms=round(1000 * settings.transaction_timeout_seconds),
         retry_backoff_ms=_TRANSACTION_RETRY_MS,
     )
 
 
-def _producer_arguments(settings: Settings) -> dict[str, Any]:
+def _producer_arguments(settings: Settings, max_batch_bytes: int) -> dict[str, Any]:
     return connection_arguments(settings) | {
         "acks": "all",
         "compression_type": None if settings.compression == "none" else settings.compression,
-        "max_batch_size": _MAX_BATCH_BYTES,
-        "max_request_size": 2 * _MAX_BATCH_BYTES,
+        "max_batch_size": max_batch_bytes,
+        "max_request_size": 2 * MAX_BATCH_BYTES,
     }
 
 

@@ -406,8 +406,8 @@ async def _confirmed(work: Coroutine[Any, Any, _T], batches: Batches, timeout_se
         ) from error
     except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
         raise DeliveryError(
-            "The broker takes no record as large as one of these outputs; raise max.message.bytes of "
-            f"{', '.join(sorted({target.topic for target, _ in batches}))}, or lower BRIDGE_MAX_RECORD_BYTES."
+            "The broker takes no batch as large as one of these outputs; start again if max.message.bytes of "
+            f"{', '.join(sorted({target.topic for target, _ in batches}))} was lowered, raise it otherwise."
         ) from error
 
 

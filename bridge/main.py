@@ -11,7 +11,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bridge.board import Board
-from bridge.connection import consuming, probing, producing, transactional_producer
+from bridge.connection import MAX_BATCH_BYTES, consuming, probing, producing, transactional_producer
 from bridge.delivery import (
     AtLeastOnce,
     AtLeastOnceDelivery,
@@ -32,7 +32,7 @@ from bridge.pulse import Pulse
 from bridge.settings import Settings
 from bridge.signals import stop_on_signal
 from bridge.status import create_status_app, serving
-from bridge.topics import prepare_topics
+from bridge.topics import largest_batch_bytes, prepare_topics
 from bridge.tracing import tracing
 from bridge.watchdog import Watchdog
 
@@ -68,10 +68,11 @@ async def run(settings: Settings) -> None:
             dead_letters=settings.dead_letter_topic,
             processed=settings.processed_topic,
             partitions=partitions,
+            max_batch_bytes=await largest_batch_bytes(settings, settings.output_topics),
         )
         async with (
             tracing(os.environ, settings.group_id) as tracer,
-            _deliveries(settings) as make_delivery,
+            _deliveries(settings, min(MAX_BATCH_BYTES, *topics.max_batch_bytes.values())) as make_delivery,
             probing(settings) as probe,
         ):
             polls = Polls(model, topics, metrics, board, tracer)
@@ -131,18 +132,18 @@ def _bridge(settings: Settings, make_delivery: MakeDelivery, polls: Polls, watch
 
 
 @contextlib.asynccontextmanager
-async def _deliveries(settings: Settings) -> AsyncIterator[MakeDelivery]:
+async def _deliveries(settings: Settings, max_batch_bytes: int) -> AsyncIterator[MakeDelivery]:
     """What delivers each partition's answers, by the guarantee that the settings ask for."""
     timeout_seconds = settings.broker_timeout_seconds
     if settings.processing_guarantee == "at-least-once":
-        async with producing(settings) as producer:
+        async with producing(settings, max_batch_bytes) as producer:
             yield lambda consumer, partition: AtLeastOnce(
                 AtLeastOnceDelivery(consumer, producer, timeout_seconds), partition
             )
         return
 
     group_id = settings.group_id
-    make_producer = functools.partial(transactional_producer, settings)
+    make_producer = functools.partial(transactional_producer, settings, max_batch_bytes=max_batch_bytes)
     await check_transactions(make_producer, f"{group_id}-{settings.transactions_topic}", timeout_seconds)
     instance = uuid.uuid4().hex if settings.transactional_id_scope == "instance" else None
 

@@ -5,14 +5,17 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import structlog
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
-from bridge.answer import Answer, Kind
+from bridge.answer import Answer, Kind, Taken
 from bridge.board import Board
+from bridge.codec import DeadLetter, Reason
 from bridge.delivery import Batches, Delivery, Output, Receipt
 from bridge.metrics import Metrics
 from bridge.model_process import ModelProcess
@@ -25,13 +28,23 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class OutputTopics:
-    """Where answers go, and how many partitions each topic has; processed is empty when it is off."""
+    """Where answers go.
+
+    Attributes:
+        predictions: the topic of that name.
+        alerts: the same.
+        dead_letters: the same.
+        processed: the same; empty when it is off.
+        partitions: how many each topic has.
+        max_batch_bytes: the largest batch that a topic takes, of those that are known.
+    """
 
     predictions: str
     alerts: str
     dead_letters: str
     processed: str
     partitions: Mapping[str, int]
+    max_batch_bytes: Mapping[str, int]
 
     def outputs(self, records: Sequence[ConsumerRecord], answer: Answer) -> list[Output]:
         """What is published of a poll, for each topic in the order of its records."""
@@ -51,6 +64,12 @@ class OutputTopics:
             headers = [*record.headers, *extra.headers] if extra.headers else record.headers
             outputs.append(Output(topic, partition % self.partitions[topic], record.key, value, headers))
         return outputs
+
+    def refuse(self, batch: tuple[TopicPartition, Any]) -> bool:
+        """Whether the topic does not take the batch."""
+        (topic, _), builder = batch
+        limit_bytes = self.max_batch_bytes.get(topic)
+        return limit_bytes is not None and builder.size() > limit_bytes
 
 
 @dataclass(frozen=True)
@@ -97,14 +116,50 @@ class Polls:
             answer = await self._model.answer(records)
 
             def finish() -> Poll:
-                outputs = self._topics.outputs(records, answer)
-                trace.stamp(outputs)
+                batches = self._batches(records, answer, trace, delivery)
                 written_at_seconds = np.array([record.timestamp for record in records]) / 1000
-                return Poll(written_at_seconds, records[-1].offset + 1, answer, delivery.batches(outputs), trace)
+                return Poll(written_at_seconds, records[-1].offset + 1, answer, batches, trace)
 
             if len(records) < _QUICK_RECORDS:
                 return finish()
             return await asyncio.get_running_loop().run_in_executor(self._thread, finish)
+
+    def _batches(
+        self, records: Sequence[ConsumerRecord], answer: Answer, trace: PollTrace, delivery: Delivery
+    ) -> Batches:
+        outputs = self._topics.outputs(records, answer)
+        trace.stamp(outputs)
+        batches = delivery.batches(outputs)
+        # No batch is filled beyond what every topic takes, so that a larger one is a single output.
+        if any(self._topics.refuse(batch) for batch in batches) and self._bury_too_large(
+            records, answer, outputs, delivery
+        ):
+            return self._batches(records, answer, trace, delivery)
+        return batches
+
+    def _bury_too_large(
+        self, records: Sequence[ConsumerRecord], answer: Answer, outputs: Sequence[Output], delivery: Delivery
+    ) -> bool:
+        """Make dead letters of records that have an output which its topic does not take; whether there were any."""
+        too_large: dict[int, DeadLetter] = {}
+        for index, output in zip(answer.output_indices(), outputs, strict=True):
+            if output.topic == self._topics.dead_letters:
+                continue  # there is no other place for it: the broker has the last word
+            ((target, builder),) = delivery.batches([output])
+            builder._build()  # noqa: SLF001 # only then it is compressed, as the broker will see it
+            if self._topics.refuse((target, builder)):
+                limit_bytes = self._topics.max_batch_bytes[output.topic]
+                message = f"{output.topic} takes {limit_bytes} bytes; this output has {builder.size()}."
+                too_large[index] = DeadLetter(Reason.OUTPUT_TOO_LARGE, message)
+        now = datetime.now(UTC)
+        for index, letter in too_large.items():
+            record = records[index]
+            answer.withdraw(index)
+            answer.bury(
+                index, Taken(record.topic, record.partition, record.offset, record.timestamp, None), letter, now
+            )
+        answer.extras.sort(key=lambda extra: extra.index)
+        return bool(too_large)
 
     def check(self) -> None:
         """Make sure that polls can be answered.

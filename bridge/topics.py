@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -20,6 +21,7 @@ _TOPIC_ALREADY_EXISTS = 36
 _METADATA_WAIT_SECONDS = 10.0
 _REPLICAS_WANTED = 3
 _HEADROOM_BYTES = 65_536
+_MAX_BATCH = "max.message.bytes"  # which the broker compares with whole batches
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +56,32 @@ async def prepare_topics(settings: Settings, topics: Sequence[str]) -> dict[str,
         ) from error
     finally:
         await admin.close()
+
+
+async def largest_batch_bytes(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
+    """The size of the largest batch that each topic takes, as far as the broker tells.
+
+    It may not let this user ask, or not know the question; its word on each batch stands then.
+
+    Raises:
+        BrokerUnavailableError: no broker answered in the settings' time.
+        BrokerRefusedError: a broker answered and refused the connection.
+    """
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic, {_MAX_BATCH: None}) for topic in topics]
+    admin = await _open_admin(connection_arguments(settings), settings.broker_timeout_seconds)
+    try:
+        answers = await admin.describe_configs(resources)
+    except (KafkaError, OSError) as error:
+        _log.info("the broker does not tell how large its batches may be", reason=type(error).__name__)
+        return {}
+    finally:
+        await admin.close()
+    found: dict[str, int] = {}
+    for code, _, _, topic, entries in [resource for answer in answers for resource in answer.resources]:
+        if code != 0:
+            _log.info("the broker does not tell how large a batch may be", topic=topic, reason=for_code(code).__name__)
+        found.update((topic, int(value)) for name, value, *_ in entries if name == _MAX_BATCH)
+    return found
 
 
 async def _open_admin(connection: Mapping[str, Any], timeout_seconds: float) -> AIOKafkaAdminClient:
@@ -140,7 +168,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[str], settings: S
                 num_partitions=settings.topic_partitions,
                 replication_factor=replication_factor,
                 # A dead letter is the original record and its headers: it must not be too large for its topic.
-                topic_configs={"max.message.bytes": str(1_048_588 + _HEADROOM_BYTES)},
+                topic_configs={_MAX_BATCH: str(1_048_588 + _HEADROOM_BYTES)},
             )
             for topic in topics
         ]

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from bridge.audit import Answer, Kind, Output, Place
-from bridge.codec import Source
+from bridge.codec import REASON_HEADER, SOURCE_HEADER, Reason, Source
 from bridge.connection import connection_arguments
 from bridge.errors import BridgeError, BrokerRefusedError, BrokerUnavailableError
 from bridge.offset_range import Bound, OffsetRange, resolve
@@ -138,8 +138,13 @@ class Trail:
         kind = self.kinds[record.topic]
         place = Place(record.topic, record.partition, record.offset)
         if kind is Kind.DEAD_LETTER:
-            source = _dead_letter_source(record.headers)
-            return Output(kind, place, record.key, source) if source else UnreadableOutput(kind, place)
+            # The record's own headers come first, and may have any names: the last one of a name is the bridge's.
+            headers = dict(record.headers)
+            source = _source(headers.get(SOURCE_HEADER, b""))
+            if source is None:
+                return UnreadableOutput(kind, place)
+            is_readable = headers.get(REASON_HEADER) == Reason.OUTPUT_TOO_LARGE.encode()
+            return Output(kind, place, record.key, source, is_readable=is_readable)
         try:
             answer = self._decoder.decode(record.value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -231,8 +236,6 @@ def _before(records: Sequence[ConsumerRecord], stop: int) -> Sequence[ConsumerRe
     return records
 
 
-def _dead_letter_source(headers: Sequence[tuple[str, bytes]]) -> Source | None:
-    # The record's own headers come first, and may have any names: the last one of this name is the bridge's.
-    text = next((value for name, value in reversed(headers) if name == "neighborwatch-source"), b"")
-    found = _SOURCE.fullmatch(text.decode(errors="replace"))
+def _source(header: bytes) -> Source | None:
+    found = _SOURCE.fullmatch(header.decode(errors="replace"))
     return Source(found[1], int(found[2]), int(found[3])) if found else None

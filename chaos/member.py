@@ -85,7 +85,8 @@ class Member:
         return sum(process.log.count(text) for process in self._starts)
 
     def resources(self) -> Iterator[tuple[int, int]]:
-        """Resident bytes and open files, while it runs."""
+        """Resident bytes and open files of it and of its model's process, while it runs."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self.process.pid)
-            yield process.memory_info().rss, process.num_fds()
+            every = [process, *process.children(recursive=True)]
+            yield sum(each.memory_info().rss for each in every), sum(each.num_fds() for each in every)

@@ -13,7 +13,7 @@ from tests.integration.small_disk import SmallDiskBroker
 from tests.integration.topics import Message
 
 _WARM_UP_PREDICTIONS = 500
-_LARGE_BYTES = 150_000
+_LIMIT_BYTES = 100_000
 
 
 @dataclass(frozen=True)
@@ -203,17 +203,21 @@ async def slow_batches(stage: Stage) -> None:
 
 
 async def too_large_output(stage: Stage) -> None:
-    """A record whose prediction the topic does not take, until somebody raises max.message.bytes."""
-    await asyncio.sleep(5)
-    row = dict(stage.rows[0])
-    message = {**row, "transaction_id": "large", "merchant_notes": "x" * _LARGE_BYTES}
-    await stage.topics.produce(stage.transactions, Message(json.dumps(message).encode(), b"card-1"))
-    await asyncio.sleep(20)
-    ended = [words for member in stage.members for words in member.last_words]
-    stage.notes.append(f"The bridge that met it ended {len(ended)} times until the topic took it.")
-    await stage.topics.configure(stage.predictions, {"max.message.bytes": "2000000"})
-    await _answers_again(stage)
-    await asyncio.sleep(10)
+    """Records whose predictions the topic does not take; then it is set to take less, which the bridges cannot know."""
+    for limit_bytes in (_LIMIT_BYTES, _LIMIT_BYTES // 2):
+        await stage.topics.configure(stage.predictions, {"max.message.bytes": str(limit_bytes)})
+        for number in range(5):
+            await asyncio.sleep(2)
+            message = {
+                **stage.rows[0],
+                "transaction_id": f"large-{limit_bytes}-{number}",
+                "merchant_notes": "x" * (limit_bytes + 1_000),
+            }
+            large = Message(json.dumps(message).encode(), f"card-{number}".encode())
+            await stage.topics.produce(stage.transactions, large)
+        ended = sum(len(member.last_words) for member in stage.members)
+        stage.notes.append(f"When the topic took {limit_bytes:,} bytes, bridges had ended {ended} times.")
+        await _answers_again(stage)
 
 
 def full_disks(n_rounds: int, seconds: float) -> Callable[[Stage], Awaitable[None]]:
@@ -309,8 +313,8 @@ def _all() -> dict[str, Scenario]:
         Scenario(
             Script(
                 "too-large-output",
-                "a prediction that its topic does not take, until the topic is set to",
-                prediction_configuration={"max.message.bytes": "100000"},
+                "predictions that their topic does not take; then its limit lowered to half",
+                prediction_configuration={"max.message.bytes": str(_LIMIT_BYTES)},
             ),
             too_large_output,
         ),

@@ -123,7 +123,7 @@ def test_a_record_that_cannot_be_scored_says_why(codec: Codec, value: bytes | No
 
 
 def test_every_reason_has_a_record() -> None:
-    assert {reason for _, reason in UNREADABLE} == set(Reason) - _OF_ALERTS
+    assert {reason for _, reason in UNREADABLE} == set(Reason) - _OF_ALERTS - {Reason.OUTPUT_TOO_LARGE}
 
 
 @pytest.mark.parametrize("word", ["4711-0815", "secret-name"])
