@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
         )
         async with (
             tracing(os.environ, settings.group_id) as tracer,
-            _deliveries(settings, min(MAX_BATCH_BYTES, *topics.max_batch_bytes.values())) as make_delivery,
+            _deliveries(settings, min((MAX_BATCH_BYTES, *topics.max_batch_bytes.values()))) as make_delivery,
             probing(settings) as probe,
         ):
             polls = Polls(model, topics, metrics, board, tracer)
