@@ -27,6 +27,7 @@ from app.api.quick_score import QuickScore
 from app.api.request_metrics import RequestMetrics
 from app.api.routes import install_routes
 from app.api.schemas import request_models
+from app.garbage import collect_rarely
 from app.metrics import Metrics, shown_registry
 from app.scoring.errors import ArtifactError
 from app.scoring.manifest import Manifest
@@ -72,6 +73,7 @@ def create_app(
         scorer = Scorer(artifact, settings.threshold)
         limiter = anyio.CapacityLimiter(_REQUESTS_AT_ONCE)
         scoring = ScoringService(scorer, metrics, limiter, files.registered_as)
+        collect_rarely()
         yield {"scoring": scoring}
         scoring.is_stopping = True
 
@@ -87,13 +89,13 @@ def create_app(
     install_error_handlers(app)
     app.add_middleware(QuickScore, manifest=manifest)
     app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(ConcurrencyLimit, max_concurrency=settings.max_concurrency)
     app.add_middleware(
         RequestMetrics,
         addresses=[route.path for route in app.routes if isinstance(route, Route) and "{" not in route.path],
         excluded=["/metrics", "/health/.*"],
         registry=registry,
     )
+    app.add_middleware(ConcurrencyLimit, max_concurrency=settings.max_concurrency, refused=metrics.refused)
     _expose(app, shown_registry(registry, workers_directory))
     _document_problems(app)
     return app

@@ -28,6 +28,11 @@ class Metrics:
         self.frauds = Counter(
             "app_transactions_called_fraud", "Transactions that reached the threshold", registry=registry
         )
+        self.refused = Counter(
+            "app_requests_refused",
+            "Requests refused because too many were in hand, which http_requests does not count",
+            registry=registry,
+        )
         found = Counter(
             "app_answers_found",
             "Transactions scored, by how the answer was found; more searches than usual mean that the data drifts",

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     max_concurrency: int = Field(
         32,
         ge=1,
-        description="Requests in hand of a worker beyond which the next is refused with status 503 and Retry-After",
+        description="Requests in hand of a worker beyond which the next is refused with status 503 and Retry-After; "
+        "for the five seconds after a refusal an eighth of it",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")

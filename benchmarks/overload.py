@@ -1,7 +1,7 @@
 """`python -m benchmarks.overload`: what the service does with twice as many requests as it can answer.
 
 First its capacity, asked by connections that never wait for anything but their answer. Then requests that come when
-they are due, whether others have been answered or not, at half the capacity and at twice the capacity. A latency counts
+they are due, whether others have been answered or not, at half, nine tenths and twice the capacity. A latency counts
 from the moment that a request was due.
 """
 
@@ -171,7 +171,7 @@ async def _measure(process: psutil.Process, port: int, seconds: float, given_cap
     await client.ask_without_pause(seconds / 4)  # until everything is warm
     capacity = given_capacity or (await client.ask_without_pause(seconds)).statuses[_OK] / seconds
     print(f"capacity: {capacity:,.0f} requests/s on {_CONNECTIONS} connections")
-    for name, factor in (("half", 0.5), ("twice", 2.0), ("half again", 0.5)):
+    for name, factor in (("half", 0.5), ("nine tenths of", 0.9), ("twice", 2.0), ("half again", 0.5)):
         before = process.memory_info().rss
         answers = await client.ask_when_due(factor * capacity, seconds)
         after = process.memory_info().rss

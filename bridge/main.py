@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from app.garbage import collect_rarely
 from bridge.board import Board
 from bridge.connection import MAX_BATCH_BYTES, consuming, probing, producing, transactional_producer
 from bridge.delivery import (
@@ -20,7 +21,6 @@ from bridge.delivery import (
     check_transactions,
     transactional_id,
 )
-from bridge.garbage import collect_rarely
 from bridge.health import Vitals, starting
 from bridge.lane import Limits
 from bridge.loop import Bridge, MakeDelivery

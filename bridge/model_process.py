@@ -21,12 +21,12 @@ from typing import BinaryIO
 import msgspec
 from aiokafka import ConsumerRecord
 
+from app.garbage import collect_rarely
 from app.scoring.errors import ArtifactError
 from app.scoring.manifest import Manifest
 from bridge.answer import Answer, Answerer, Taken
 from bridge.codec import Codec
 from bridge.errors import ModelProcessError
-from bridge.garbage import collect_rarely
 
 _LENGTH = struct.Struct("!I")  # stands before each message
 

@@ -1,12 +1,17 @@
-"""A service that is asked more than it may answer at once, by real clients."""
+"""A service that is asked more than it may answer at once, by real clients; and the rule by which it refuses."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry, Counter
+from starlette.types import Message, Receive, Scope, Send
 
+from app.api import overload
+from app.api.overload import ConcurrencyLimit
 from tests.artifacts import LEGITIMATE
 from tests.integration.process import Process
 
@@ -66,3 +71,79 @@ async def test_health_and_metrics_are_answered_in_a_crowd(address: str) -> None:
     statuses, _ = await asyncio.gather(ask(), _crowd(address))
 
     assert statuses == {200}
+
+
+class _Crowd:
+    """Requests that the limit has let in and that stay in hand until they are let go."""
+
+    def __init__(self, max_concurrency: int) -> None:
+        self.refused = Counter("refused", "Refused", registry=CollectorRegistry())
+        self.statuses: list[int] = []
+        self._limit = ConcurrencyLimit(self._answer, max_concurrency, self.refused)
+        self._go = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, count: int) -> None:
+        self._tasks += [asyncio.create_task(self._ask()) for _ in range(count)]
+        await asyncio.sleep(0.01)
+
+    async def leave(self) -> None:
+        self._go.set()
+        await asyncio.gather(*self._tasks)
+        self._go.clear()
+        self._tasks.clear()
+
+    async def _ask(self) -> None:
+        scope = {"type": "http", "method": "POST", "path": '/a"b'}
+        await self._limit(scope, self._receive, self._send)
+
+    async def _answer(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await self._go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def _receive(self) -> Message:
+        raise AssertionError("A request was read before it was let in.")
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.statuses.append(message["status"])
+        else:
+            assert json.loads(message["body"])["instance"] == '/a"b'
+
+
+async def test_a_burst_that_fits_is_let_in_whole() -> None:
+    crowd = _Crowd(16)
+    await crowd.come(16)
+    await crowd.leave()
+
+    assert crowd.statuses == [200] * 16
+
+
+async def test_after_a_refusal_one_place_in_eight_is_given_away() -> None:
+    crowd = _Crowd(16)
+    await crowd.come(17)
+    await crowd.leave()
+    await crowd.come(16)
+    await crowd.leave()
+
+    assert (crowd.statuses.count(200), crowd.statuses.count(503)) == (16 + 2, 1 + 14)
+
+
+async def test_some_seconds_after_a_refusal_all_places_are_given_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "_CROWDED_SECONDS", 0.02)
+    crowd = _Crowd(16)
+    await crowd.come(17)
+    await crowd.leave()
+    await asyncio.sleep(0.03)
+    await crowd.come(16)
+    await crowd.leave()
+
+    assert crowd.statuses.count(200) == 32
+
+
+async def test_each_refusal_is_counted() -> None:
+    crowd = _Crowd(1)
+    await crowd.come(4)
+    await crowd.leave()
+
+    assert [metric.samples[0].value for metric in crowd.refused.collect()] == [3]
