@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parent.parent
+_WRITTEN = (":!benchmarks/results", ":!chaos/results", ":!docs", ":!README.md")
 
 _TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # would choose another kernel than the machine's own
 
@@ -31,9 +32,10 @@ def busy_percent() -> float:
 
 
 def commit() -> str:
-    """The commit that was measured; with a mark when files differ from it."""
-    described = _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    return described or "unknown"
+    """The commit that was measured; with a mark when files differ from it, those that measuring writes aside."""
+    described = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+    is_changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN)
+    return f"{described}-dirty" if is_changed else described or "unknown"
 
 
 def now() -> str:

@@ -4,13 +4,13 @@ import importlib.metadata
 import os
 import platform
 import statistics
-import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.machine import commit
 from tests.integration.broker import kafka_version
 
 RESULTS = Path(__file__).parent / "results"
@@ -198,7 +198,7 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         kafka=kafka_version(),
         packages={name: importlib.metadata.version(name) for name in _PACKAGES},
-        commit=_commit(),
+        commit=commit(),
     )
 
 
@@ -217,12 +217,3 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor()
-
-
-def _commit() -> str:
-    git = ["git", "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(git, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
