@@ -6,7 +6,7 @@ from benchmarks.figures import RESULTS, Ratio, Result, read
 from benchmarks.machine import ROOT
 
 README = ROOT / "README.md"
-BENCHMARKS = ("scoring", "bridge", "latency", "rest")
+BENCHMARKS = ("scoring", "bridge", "latency", "rest", "backlog")
 
 _BEGIN = "<!-- benchmarks: made by `python -m benchmarks table` -->"
 _END = "<!-- end of benchmarks -->"

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
-from bridge.codec import Reason
+from bridge.codec import REASONS_OF_ALERTS
 from bridge.metrics import PartitionGauge
 
 _NOTIFY_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -23,7 +23,7 @@ class AlertMetrics:
             "alerts_failed", "Alerts that are dead letters, by reason", ["reason"], registry=self.registry
         )
         # From the start, because Prometheus sees no increase in a series that begins with the first failure.
-        for reason in (Reason.NOT_AN_ALERT, Reason.WEBHOOK_REFUSED, Reason.WEBHOOK_UNAVAILABLE):
+        for reason in REASONS_OF_ALERTS:
             self.failed.labels(reason)
         self.failed_attempts = Counter(
             "alerts_attempts_failed",

@@ -1,23 +1,16 @@
 """How the alert consumer is: what waits, whether the broker answers, whether the webhook takes what is posted."""
 
-import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
 
-import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
 
 from bridge.alert_metrics import AlertMetrics
-from bridge.background import in_background
+from bridge.broker_watch import BrokerWatch
 from bridge.health import Check, Health
 from bridge.webhook import Webhook
 
-_INTERVAL_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
 _SILENT_BROKER_SECONDS = 15.0
-
-_log = structlog.get_logger(__name__)
 
 
 class AlertWatch(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
@@ -38,7 +31,7 @@ class AlertWatch(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka sh
         self._consumer = consumer
         self._probe = probe
         self._partitions: frozenset[TopicPartition] | None = None
-        self._answered_at = time.monotonic()
+        self._broker = BrokerWatch()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - all are
         self._partitions = None
@@ -49,7 +42,7 @@ class AlertWatch(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka sh
     def readiness(self) -> Health:
         """Whether alerts get through."""
         partitions, complaint = self._partitions, self.webhook.complaint if self.webhook else None
-        silent = time.monotonic() - self._answered_at > _SILENT_BROKER_SECONDS
+        silent = self._broker.silent_seconds > _SILENT_BROKER_SECONDS
         broker = Check("broker", not silent, "the broker does not answer" if silent else "the broker answers")
         if partitions is None:
             return Health([broker, Check("group", is_good=False, reason="has not joined the consumer group yet")])
@@ -59,18 +52,7 @@ class AlertWatch(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka sh
 
     def watching(self) -> AbstractAsyncContextManager[None]:
         """Watch what waits, while the context lasts."""
-        return in_background(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            try:
-                await asyncio.wait_for(self._look(), _ANSWER_SECONDS)
-                self._answered_at = time.monotonic()
-            except IllegalStateError:
-                pass  # a rebalance came between
-            except (TimeoutError, KafkaError) as error:
-                _log.warning("the broker does not tell how many alerts wait", reason=type(error).__name__)
-            await asyncio.sleep(_INTERVAL_SECONDS)
+        return self._broker.looking(self._look)
 
     async def _look(self) -> None:
         partitions = sorted(self._partitions or ())

@@ -54,6 +54,10 @@ class Reason(StrEnum):
     WEBHOOK_UNAVAILABLE = "webhook_unavailable"
 
 
+REASONS_OF_ALERTS = frozenset({Reason.NOT_AN_ALERT, Reason.WEBHOOK_REFUSED, Reason.WEBHOOK_UNAVAILABLE})
+"""Those of the alert consumer; the others are of the bridge."""
+
+
 class Record(Protocol):
     """What the codec reads of a consumed record (aiokafka's `ConsumerRecord` is one)."""
 

@@ -188,6 +188,16 @@ def _sasl_arguments(settings: Settings) -> dict[str, Any]:
     return arguments
 
 
+class TokenError(BrokerRefusedError, KafkaError):  # type: ignore[misc] # aiokafka ships no types
+    """The token endpoint gave no token.
+
+    aiokafka, which asks for tokens in tasks of its own, has to take it for a connection that did not come about, and
+    tries again.
+    """
+
+    __str__ = Exception.__str__
+
+
 class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships no types
     """Tokens by the OAuth 2.0 client credentials grant (RFC 6749, section 4.4), kept until shortly before they end."""
 
@@ -202,7 +212,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafka
         """A token that is good for a while; aiokafka asks at every connection.
 
         Raises:
-            BrokerRefusedError: the token endpoint did not answer with a token.
+            TokenError: the token endpoint did not answer with one.
         """
         if time.monotonic() >= self._renew_at:
             await self._renew()
@@ -217,6 +227,4 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafka
             self._token = str(answer["access_token"])
             self._renew_at = time.monotonic() + float(answer.get("expires_in", 60)) - _RENEW_BEFORE_SECONDS
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise BrokerRefusedError(
-                f"The token endpoint {self._token_url} gave no token ({type(error).__name__})."
-            ) from error
+            raise TokenError(f"The token endpoint {self._token_url} gave no token ({type(error).__name__}).") from error

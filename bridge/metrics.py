@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from app.scoring.prediction import Method
+from bridge.codec import REASONS_OF_ALERTS, Reason
 
 _PROBABILITY_BOUNDS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _POLL_BUCKETS_RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -86,6 +87,8 @@ class Metrics:
         # From the start, because Prometheus sees no increase in a series that begins with its first count.
         for method in Method:
             self.found.labels(method)
+        for reason in set(Reason) - REASONS_OF_ALERTS:
+            self.dead_letters.labels(reason)
         self.fraud_probabilities = BatchHistogram(
             "bridge_fraud_probability", "Fraud probabilities of the predictions", _PROBABILITY_BOUNDS
         )

@@ -112,7 +112,7 @@ class Polls:
             ModelProcessError: the model is gone.
         """
         with self.metrics.answer_seconds.time():
-            trace = self._tracer.begin(records)
+            trace = await self._begin_trace(records)
             answer = await self._model.answer(records)
 
             def finish() -> Poll:
@@ -123,6 +123,11 @@ class Polls:
             if len(records) < _QUICK_RECORDS:
                 return finish()
             return await asyncio.get_running_loop().run_in_executor(self._thread, finish)
+
+    async def _begin_trace(self, records: Sequence[ConsumerRecord]) -> PollTrace:
+        if self._tracer is UNTRACED or len(records) < _QUICK_RECORDS:
+            return self._tracer.begin(records)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._tracer.begin, records)
 
     def _batches(
         self, records: Sequence[ConsumerRecord], answer: Answer, trace: PollTrace, delivery: Delivery

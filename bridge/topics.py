@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from bridge.connection import connection_arguments
-from bridge.errors import BrokerRefusedError, BrokerUnavailableError, TopicsMissingError
+from bridge.errors import BridgeError, BrokerRefusedError, BrokerUnavailableError, TopicsMissingError
 from bridge.settings import Settings
 
 _TOPIC_ALREADY_EXISTS = 36
@@ -136,6 +136,8 @@ async def _connected_admin(connection: Mapping[str, Any]) -> AIOKafkaAdminClient
         refusal = await _refusal(connection)
         if refusal is None:
             raise
+        if isinstance(refusal, BridgeError):
+            raise refusal from None
         raise BrokerRefusedError(
             f"The Kafka broker at {connection['bootstrap_servers']} refused the connection: {_sentence(refusal)}."
         ) from refusal

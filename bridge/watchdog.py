@@ -8,7 +8,6 @@ end offsets are therefore asked for over a connection of its own. What follows o
 3. After three times the process ends, for its supervisor to start another.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +16,12 @@ from enum import IntEnum
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
 
-from bridge.background import in_background
 from bridge.backlog import Backlog, Sight
+from bridge.broker_watch import LOOK_SECONDS, BrokerWatch
 from bridge.lane import Lane
 from bridge.metrics import Metrics
 
-_INTERVAL_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
 _NOWHERE = -1
 _LONG_BACKLOG_SECONDS = 10.0
 _TELL_EVERY_SECONDS = 10.0
@@ -83,8 +79,7 @@ class Watchdog:
         self._probe = probe
         self._metrics = metrics
         self._silences = Silences(deaf_seconds)
-        self._interval_seconds = min(_INTERVAL_SECONDS, deaf_seconds / 3)
-        self._answered_at = time.monotonic()
+        self._broker = BrokerWatch(min(LOOK_SECONDS, deaf_seconds / 3))
         self._told_at = time.monotonic()
         self._arrived: dict[TopicPartition, tuple[int, float]] = {}
         self.backlog = Backlog()
@@ -95,22 +90,11 @@ class Watchdog:
     @property
     def broker_silent_seconds(self) -> float:
         """For how long the broker has not answered."""
-        return time.monotonic() - self._answered_at
+        return self._broker.silent_seconds
 
     def watching(self, lanes: Callable[[], Sequence[Lane] | None]) -> AbstractAsyncContextManager[None]:
         """Watch while the context lasts. There are no lanes, but None, while the group is not formed."""
-        return in_background(self._watch(lanes))
-
-    async def _watch(self, lanes: Callable[[], Sequence[Lane] | None]) -> None:
-        while True:
-            try:
-                await asyncio.wait_for(self._look(lanes()), _ANSWER_SECONDS)
-                self._answered_at = time.monotonic()
-            except IllegalStateError:
-                pass  # a rebalance came between
-            except (TimeoutError, KafkaError) as error:
-                _log.warning("the broker does not tell the lag", reason=type(error).__name__)
-            await asyncio.sleep(self._interval_seconds)
+        return self._broker.looking(lambda: self._look(lanes()))
 
     async def _look(self, lanes: Sequence[Lane] | None) -> None:
         begun = {lane.partition: lane for lane in lanes or () if lane.delivered_offset is not None}

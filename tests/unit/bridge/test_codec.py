@@ -14,6 +14,7 @@ from app.scoring.manifest import Manifest
 from app.scoring.prediction import Alert, Evidence, Method, Neighbor, Prediction, Severity
 from app.scoring.transaction import Transaction
 from bridge.codec import (
+    REASONS_OF_ALERTS,
     Codec,
     DeadLetter,
     Headers,
@@ -111,7 +112,6 @@ UNREADABLE: Sequence[tuple[bytes | None, Reason]] = [
     (_json(card_id=""), Reason.INVALID_CARD_ID),
     (_json(card_id=1.5), Reason.INVALID_CARD_ID),
 ]
-_OF_ALERTS = {Reason.NOT_AN_ALERT, Reason.WEBHOOK_REFUSED, Reason.WEBHOOK_UNAVAILABLE}
 
 
 @pytest.mark.parametrize(("value", "reason"), UNREADABLE)
@@ -123,7 +123,7 @@ def test_a_record_that_cannot_be_scored_says_why(codec: Codec, value: bytes | No
 
 
 def test_every_reason_has_a_record() -> None:
-    assert {reason for _, reason in UNREADABLE} == set(Reason) - _OF_ALERTS - {Reason.OUTPUT_TOO_LARGE}
+    assert {reason for _, reason in UNREADABLE} == set(Reason) - REASONS_OF_ALERTS - {Reason.OUTPUT_TOO_LARGE}
 
 
 @pytest.mark.parametrize("word", ["4711-0815", "secret-name"])

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from bridge.connection import ClientCredentials, connection_arguments
 from bridge.errors import BrokerRefusedError, SettingsError
@@ -72,7 +73,7 @@ async def test_a_token_is_renewed_before_it_ends(endpoint: TokenEndpoint) -> Non
 async def test_an_endpoint_that_refuses_is_named(endpoint: TokenEndpoint) -> None:
     endpoint.status = 401
 
-    with pytest.raises(BrokerRefusedError, match=f"The token endpoint {endpoint.url} gave no token"):
+    with pytest.raises(BrokerRefusedError, match=f"^The token endpoint {endpoint.url} gave no token"):
         await ClientCredentials(endpoint.url, "me", "wrong").token()
 
 
@@ -81,6 +82,16 @@ async def test_an_endpoint_that_is_not_there_is_named(endpoint: TokenEndpoint) -
 
     with pytest.raises(BrokerRefusedError, match="gave no token"):
         await ClientCredentials(endpoint.url, "me", "secret").token()
+
+
+async def test_a_client_without_a_token_has_no_connection_and_may_try_again(endpoint: TokenEndpoint) -> None:
+    endpoint.status = 503
+    provider = ClientCredentials(endpoint.url, "me", "secret")
+    with pytest.raises(KafkaError):  # which aiokafka's tasks survive
+        await provider.token()
+    endpoint.status = 200
+
+    assert await provider.token() == "token-2"
 
 
 @pytest.mark.parametrize(
