@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from tests.artifacts import LEGITIMATE
+from tests.integration.process import Process
 from tests.integration.topics import Message, Topics
 
 READY = "partitions assigned"
@@ -51,6 +52,13 @@ class Deployment:
     async def wait_for_answers(self, count: int) -> list[ConsumerRecord]:
         """The predictions, once there are this many."""
         return await self.topics.wait_for(self.predictions, count)
+
+
+async def ready_address(process: Process) -> str:
+    """Where a bridge can be asked, once it owns partitions."""
+    address = await process.wait_for_log('"http": "([^"]+)"')
+    await process.wait_for_log(READY)
+    return address[1]
 
 
 def transaction(fields: Mapping[str, Any] | None = None, key: bytes | None = None, **more: Any) -> Message:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.broker import Broker
 from tests.integration.conftest import StartProcess
-from tests.integration.deployment import READY, Deployment, ids, transaction, values
+from tests.integration.deployment import READY, Deployment, ids, ready_address, transaction, values
 from tests.integration.relay import RelayedBroker
 from tests.integration.topics import Topics
 
@@ -61,8 +61,7 @@ async def test_a_consumer_that_stays_deaf_turns_readiness_red_and_ends_the_proce
     reasons = []
     async with relayed_broker.relay.running():
         process = start_process("bridge", "run", **deployment.environment)
-        address = (await process.wait_for_log('"http": "([^"]+)"'))[1]
-        await process.wait_for_log(READY)
+        address = await ready_address(process)
         relayed_broker.relay.swallow(new_connections=True)
         await deployment.topics.produce(deployment.transactions, *[transaction() for _ in range(100)])
         async with httpx.AsyncClient() as client:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from bridge.embedded import free_port
 from tests.integration.broker import Broker, LocalBroker
 from tests.integration.conftest import StartProcess
-from tests.integration.deployment import READY, Deployment, transaction
+from tests.integration.deployment import Deployment, ready_address, transaction
 from tests.integration.topics import Topics
 
 
@@ -57,8 +57,7 @@ async def test_a_broker_that_is_gone_turns_it_red_although_nothing_waits(
     deployment = Deployment(own_topics, artifact, is_embedded=not own_broker.supports_transactions)
     await deployment.create_topics()
     process = start_process("bridge", "run", **deployment.environment)
-    address = (await process.wait_for_log('"http": "([^"]+)"'))[1]
-    await process.wait_for_log(READY)
+    address = await ready_address(process)
 
     own_broker.kill()
 
@@ -72,8 +71,7 @@ async def test_a_fenced_producer_turns_it_red_until_another_has_begun(
     deployment = Deployment(topics, artifact)
     await deployment.create_topics()
     process = start_process("bridge", "run", **deployment.environment)
-    address = (await process.wait_for_log('"http": "([^"]+)"'))[1]
-    await process.wait_for_log(READY)
+    address = await ready_address(process)
     red = asyncio.create_task(_until_red(address, "lost its producer"))
 
     while not red.done():
@@ -94,8 +92,7 @@ async def test_a_lag_that_runs_away_turns_it_red(
     await deployment.create_topics()
     slow = {"BRIDGE_MAX_POLL_RECORDS": "1", "BRIDGE_RUNAWAY_SECONDS": "1"}
     process = start_process("bridge", "run", **deployment.environment, **slow)
-    address = (await process.wait_for_log('"http": "([^"]+)"'))[1]
-    await process.wait_for_log(READY)
+    address = await ready_address(process)
     red = asyncio.create_task(_until_red(address, "transactions wait, and for"))
 
     while not red.done():

@@ -11,7 +11,7 @@ import pytest
 from bridge.embedded import free_port
 from tests.integration.broker import LocalBroker
 from tests.integration.conftest import StartProcess
-from tests.integration.deployment import READY, Deployment, ids, transaction
+from tests.integration.deployment import READY, Deployment, ids, ready_address, transaction
 from tests.integration.topics import Topics
 
 
@@ -81,8 +81,7 @@ async def test_readiness_turns_red_while_the_broker_does_not_confirm(
     deployment = Deployment(own_topics, artifact, is_embedded=not own_broker.supports_transactions)
     await deployment.create_topics()
     process = start_process("bridge", "run", **deployment.environment)
-    address = (await process.wait_for_log('"http": "([^"]+)"'))[1]
-    await process.wait_for_log(READY)
+    address = await ready_address(process)
     await own_topics.produce(deployment.transactions, *[transaction() for _ in range(20_000)])
     await deployment.wait_for_answers(1)
 
