@@ -171,10 +171,9 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is: a bridge under load makes a multitude of small requests, whose cost is the loop's."""
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # there is no uvloop
         return None
-    make: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+    make: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("bridge.event_loop").EventLoop
     return make
 
 

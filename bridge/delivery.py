@@ -4,7 +4,9 @@ Exactly-once. Each partition of the input has a producer of its own, whose trans
 topic and the partition, so that there is one in the whole group. The steps, in this order:
 
 1. The group assigns a partition. Its producer starts, before anything is read: the broker ends what the partition's
-   former owner left open, and refuses every later word of that owner, who may not know yet that it is one.
+   former owner left open, and refuses every later word of that owner, who may not know yet that it is one. A broker
+   that was away for long may think that it has ended it without having written so, and would end it with the next
+   commit. So a transaction over every partition that is written to, with nothing in it, is aborted first.
 2. The committed offset is asked for, now that nobody else can move it. The consumer seeks there, and it becomes the
    partition's next offset.
 3. Records are taken, in order. Those below the next offset are dropped: the consumer may fetch some twice while it
@@ -279,11 +281,13 @@ class ExactlyOnce:
         self,
         make_producer: Callable[[], AIOKafkaProducer],
         partition: TopicPartition,
+        targets: Sequence[TopicPartition],
         group_id: str,
         timeout_seconds: float,
     ) -> None:
         self._make_producer = make_producer
         self._partition = partition
+        self._targets = targets
         self._group_id = group_id
         self._timeout_seconds = timeout_seconds
         self._producer: AIOKafkaProducer | None = None
@@ -293,7 +297,7 @@ class ExactlyOnce:
         await self.stop()
         self._producer = self._make_producer()
         try:
-            await asyncio.wait_for(self._producer.start(), self._timeout_seconds)
+            await asyncio.wait_for(self._end_what_is_open(self._producer), self._timeout_seconds)
         except _NotAuthorized as error:
             raise BrokerRefusedError(f"The broker does not let this user write in transactions: {error}.") from error
         except (TimeoutError, OSError) as error:
@@ -301,8 +305,15 @@ class ExactlyOnce:
                 f"The broker gave the producer of {partition_name(self._partition)} no answer "
                 f"within {self._timeout_seconds:g} s."
             ) from error
-        except KafkaError as error:
+        except _Lost as error:
             raise LostProducerError(f"its producer did not start ({type(error).__name__})") from error
+
+    async def _end_what_is_open(self, producer: AIOKafkaProducer) -> None:
+        await producer.start()
+        await producer.begin_transaction()
+        for target in self._targets:
+            producer._txn_manager.maybe_add_partition_to_txn(target)  # noqa: SLF001 # in its public words only a record does that
+        await producer.abort_transaction()
 
     def batches(self, outputs: Sequence[Output]) -> Batches:
         return _batches(self._running(), outputs)

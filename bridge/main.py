@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
         )
         async with (
             tracing(os.environ, settings.group_id) as tracer,
-            _deliveries(settings, min((MAX_BATCH_BYTES, *topics.max_batch_bytes.values()))) as make_delivery,
+            _deliveries(settings, topics) as make_delivery,
             probing(settings) as probe,
         ):
             polls = Polls(model, topics, metrics, board, tracer)
@@ -132,9 +132,10 @@ def _bridge(settings: Settings, make_delivery: MakeDelivery, polls: Polls, watch
 
 
 @contextlib.asynccontextmanager
-async def _deliveries(settings: Settings, max_batch_bytes: int) -> AsyncIterator[MakeDelivery]:
+async def _deliveries(settings: Settings, topics: OutputTopics) -> AsyncIterator[MakeDelivery]:
     """What delivers each partition's answers, by the guarantee that the settings ask for."""
     timeout_seconds = settings.broker_timeout_seconds
+    max_batch_bytes = min((MAX_BATCH_BYTES, *topics.max_batch_bytes.values()))
     if settings.processing_guarantee == "at-least-once":
         async with producing(settings, max_batch_bytes) as producer:
             yield lambda consumer, partition: AtLeastOnce(
@@ -149,6 +150,7 @@ async def _deliveries(settings: Settings, max_batch_bytes: int) -> AsyncIterator
 
     def exactly_once(_: AIOKafkaConsumer, partition: TopicPartition) -> Delivery:
         name = transactional_id(group_id, partition, instance)
-        return ExactlyOnce(functools.partial(make_producer, name), partition, group_id, timeout_seconds)
+        targets = topics.targets(partition.partition)
+        return ExactlyOnce(functools.partial(make_producer, name), partition, targets, group_id, timeout_seconds)
 
     yield exactly_once

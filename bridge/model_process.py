@@ -132,7 +132,8 @@ class ModelProcess:
         self.check()
         answer: Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
-        self._writer.write(_LENGTH.pack(len(question)) + question)
+        with contextlib.suppress(ConnectionError):  # it has ended: whoever waits will be told why
+            self._writer.write(_LENGTH.pack(len(question)) + question)
         return await answer
 
     async def _listen(self) -> None:

@@ -65,6 +65,11 @@ class OutputTopics:
             outputs.append(Output(topic, partition % self.partitions[topic], record.key, value, headers))
         return outputs
 
+    def targets(self, partition: int) -> list[TopicPartition]:
+        """Where the outputs of this partition of the input go."""
+        topics = [topic for topic in (self.predictions, self.alerts, self.dead_letters, self.processed) if topic]
+        return [TopicPartition(topic, partition % self.partitions[topic]) for topic in topics]
+
     def refuse(self, batch: tuple[TopicPartition, Any]) -> bool:
         """Whether the topic does not take the batch."""
         (topic, _), builder = batch

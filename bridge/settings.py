@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         "exactly-once", description="exactly-once (needs a broker with transactions) or at-least-once"
     )
     transaction_timeout_seconds: float = Field(
-        60, ge=1, le=900, description="After this time the broker ends what a dead bridge left open"
+        10, ge=1, le=900, description="After this time the broker ends what a dead bridge left open"
     )
     transactional_id_scope: Literal["partition", "instance"] = Field(
         "partition", description="instance: does not shut former owners out; only to show what partition is for"

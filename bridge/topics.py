@@ -99,6 +99,8 @@ async def _open_admin(connection: Mapping[str, Any], timeout_seconds: float) -> 
     )
     try:
         return await retrying(_connected_admin, connection)
+    except BridgeError:  # which an error of aiokafka's may be too
+        raise
     except (KafkaConnectionError, OSError) as error:
         raise BrokerUnavailableError(
             f"No Kafka broker answered at {servers} within {timeout_seconds:g} s; "

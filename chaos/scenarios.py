@@ -294,6 +294,13 @@ def _all() -> dict[str, Scenario]:
         ),
         Scenario(
             Script(
+                "long-outages",
+                "the broker killed and away for 16 s, longer than a transaction may be open, 4 times",
+            ),
+            broker_outages(4, 0, seconds=64),
+        ),
+        Scenario(
+            Script(
                 "network-failures",
                 "connections cut, delayed and left half open for 10 s each, of one bridge and of all, 2 rounds",
                 is_proxied=True,
