@@ -336,6 +336,9 @@ class ExactlyOnce:
                 await asyncio.wait_for(producer.abort_transaction(), _ABORT_SECONDS)
             self._is_open = False
         await stop_producer(producer)
+        end = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001 # nobody has waited for it
+        if end is not None and end.done() and not end.cancelled():
+            end.exception()  # was told already, and is no news when the future is collected
 
     async def _transact(self, batches: Batches, next_offset: int) -> Receipt:
         producer = self._running()
