@@ -67,6 +67,18 @@ class Member:
     def wake(self) -> None:
         self.process.send(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def frozen_model(self) -> Iterator[None]:
+        """While the context lasts, the process that holds its model stands still."""
+        children = psutil.Process(self.process.pid).children()
+        (model,) = [child for child in children if "bridge.model_process" in child.cmdline()]
+        model.suspend()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                model.resume()
+
     def close(self) -> None:
         self._is_wanted = False
         for process in self._starts:

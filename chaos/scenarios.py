@@ -195,11 +195,18 @@ async def scaling(stage: Stage) -> None:
     await asyncio.sleep(5)
 
 
-async def slow_batches(stage: Stage) -> None:
-    """Batches that take longer than max.poll.interval.ms, and a record that the predictions' topic does not take."""
-    await asyncio.sleep(40)
-    slow = sum(member.count_in_logs("a slow batch begins") for member in stage.members)
-    stage.notes.append(f"{slow} batches took longer than max.poll.interval.ms.")
+def slow_batches(n_rounds: int, seconds: float) -> Callable[[Stage], Awaitable[None]]:
+    """Batches that take longer than max.poll.interval.ms: the processes that hold the models stand still meanwhile."""
+
+    async def play(stage: Stage) -> None:
+        for _ in range(n_rounds):
+            for member in stage.members:
+                await asyncio.sleep(2)
+                with member.frozen_model():
+                    await asyncio.sleep(seconds)
+        stage.notes.append(f"{n_rounds * len(stage.members)} batches took longer than max.poll.interval.ms.")
+
+    return play
 
 
 async def too_large_output(stage: Stage) -> None:
@@ -315,7 +322,7 @@ def _all() -> dict[str, Scenario]:
                 rate_per_second=500,
                 module="chaos.slow_bridge",
             ),
-            slow_batches,
+            slow_batches(2, seconds=8),
         ),
         Scenario(
             Script(
