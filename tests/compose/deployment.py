@@ -129,7 +129,7 @@ def find_deployment() -> Deployment:
         DeploymentError: there is none.
     """
     named = shlex.split(os.environ.get("NEIGHBORWATCH_COMPOSE", ""))
-    for engine, compose in ((named[0].partition("-")[0], named),) if named else _KNOWN:
+    for engine, compose in ((Path(named[0]).name.partition("-")[0], named),) if named else _KNOWN:
         if shutil.which(engine) and shutil.which(compose[0]) and _works([*compose, "version"]):
             return Deployment(engine, compose)
     raise DeploymentError(
