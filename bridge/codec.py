@@ -222,7 +222,7 @@ def encode_dead_letter_headers(record: Record, letter: DeadLetter, time: datetim
 def decode_source(text: str) -> Source | None:
     """The place that a source header names, or None."""
     topic, *numbers = text.rsplit("-", 2)
-    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):  # noqa: PLR2004 - partition and offset
+    if not topic or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):  # noqa: PLR2004 - partition and offset
         return None
     return Source(topic, int(numbers[0]), int(numbers[1]))
 

@@ -1,7 +1,6 @@
 """What stands in the topics of a bridge, read back side by side: each transaction and, not far from it, its answers."""
 
 import contextlib
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from bridge.audit import Answer, Kind, Output, Place
-from bridge.codec import REASON_HEADER, SOURCE_HEADER, Reason, Source
+from bridge.codec import REASON_HEADER, SOURCE_HEADER, Reason, Source, decode_source
 from bridge.connection import connection_arguments
 from bridge.errors import BridgeError, BrokerRefusedError, BrokerUnavailableError
 from bridge.offset_range import Bound, OffsetRange, resolve
@@ -26,7 +25,6 @@ _NARROW_ENOUGH = 2_000
 _MARGIN = 10_000  # outputs before the first one that is known to be in range: doubles go back by a poll or two
 _PROBE_RECORDS = 500
 
-_SOURCE = re.compile(r"(.+)-(\d+)-(\d+)")
 
 Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 _Blocked = Callable[[TopicPartition], bool]
@@ -140,7 +138,7 @@ class Trail:
         if kind is Kind.DEAD_LETTER:
             # The record's own headers come first, and may have any names: the last one of a name is the bridge's.
             headers = dict(record.headers)
-            source = _source(headers.get(SOURCE_HEADER, b""))
+            source = decode_source(headers.get(SOURCE_HEADER, b"").decode(errors="replace"))
             if source is None:
                 return UnreadableOutput(kind, place)
             is_readable = headers.get(REASON_HEADER) == Reason.OUTPUT_TOO_LARGE.encode()
@@ -234,8 +232,3 @@ def _before(records: Sequence[ConsumerRecord], stop: int) -> Sequence[ConsumerRe
     if records and records[-1].offset >= stop:
         return [record for record in records if record.offset < stop]
     return records
-
-
-def _source(header: bytes) -> Source | None:
-    found = _SOURCE.fullmatch(header.decode(errors="replace"))
-    return Source(found[1], int(found[2]), int(found[3])) if found else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.process import Process
+from tests.integration.process import Process, model_of
 
 READY = "partitions assigned"
 _RESTART_PAUSE_SECONDS = 0.3
@@ -70,8 +70,7 @@ class Member:
     @contextlib.contextmanager
     def frozen_model(self) -> Iterator[None]:
         """While the context lasts, the process that holds its model stands still."""
-        children = psutil.Process(self.process.pid).children()
-        (model,) = [child for child in children if "bridge.model_process" in child.cmdline()]
+        model = model_of(self.process)
         model.suspend()
         try:
             yield

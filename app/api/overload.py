@@ -12,18 +12,11 @@ import msgspec
 from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.errors import MEDIA_TYPE
+from app.api.errors import MEDIA_TYPE, Problem
 
 _RETRY_AFTER_SECONDS = 1
 _CROWDED_SECONDS = 5.0
 _CROWDED_PART = 8  # one place in eight: whoever has one of them finds next to nobody before him
-
-_PROBLEM = {
-    "type": "about:blank",
-    "title": "Service Unavailable",
-    "status": 503,
-    "detail": "As many requests as may be are being answered; try again after the time in Retry-After.",
-}
 
 
 class ConcurrencyLimit:
@@ -38,6 +31,13 @@ class ConcurrencyLimit:
         self._max_concurrency = max_concurrency
         self._max_when_crowded = -(-max_concurrency // _CROWDED_PART)
         self._refused = refused
+        problem = Problem(
+            title="Service Unavailable",
+            status=503,
+            detail="As many requests as may be are being answered; try again after the time in Retry-After.",
+            instance="",
+        )
+        self._problem = problem.model_dump(exclude_none=True)  # once: the model takes longer than all the rest
         self._n_in_hand = 0
         self._crowded_until = 0.0
 
@@ -46,7 +46,7 @@ class ConcurrencyLimit:
             await self._app(scope, receive, send)
         elif self._is_full():
             self._refused.inc()
-            await _refuse(send, scope["path"])
+            await self._refuse(send, scope["path"])
         else:
             self._n_in_hand += 1
             try:
@@ -68,13 +68,12 @@ class ConcurrencyLimit:
         self._crowded_until = now + _CROWDED_SECONDS
         return True
 
-
-async def _refuse(send: Send, path: str) -> None:
-    body = msgspec.json.encode({**_PROBLEM, "instance": path})
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", str(_RETRY_AFTER_SECONDS).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    async def _refuse(self, send: Send, path: str) -> None:
+        body = msgspec.json.encode({**self._problem, "instance": path})
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"retry-after", str(_RETRY_AFTER_SECONDS).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from bridge import embedded
 from tests.integration.broker import tail
 
@@ -98,6 +100,13 @@ class Process:
 
     def __str__(self) -> str:
         return f"python -m {' '.join(self.arguments)} (process {self.pid})"
+
+
+def model_of(bridge: Process) -> psutil.Process:
+    """The process that holds the bridge's model."""
+    children = psutil.Process(bridge.pid).children()
+    (model,) = [child for child in children if "bridge.model_process" in child.cmdline()]
+    return model
 
 
 def _clean_environment() -> dict[str, str]:

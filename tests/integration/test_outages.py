@@ -5,13 +5,13 @@ import signal
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from bridge.embedded import free_port
 from tests.integration.broker import LocalBroker
 from tests.integration.conftest import StartProcess
 from tests.integration.deployment import READY, Deployment, ids, ready_address, transaction
+from tests.integration.process import model_of
 from tests.integration.topics import Topics
 
 
@@ -97,11 +97,6 @@ async def test_readiness_turns_red_while_the_broker_does_not_confirm(
     assert response.json()["reason"] == "waits for the broker to confirm a poll"
 
 
-def _model_of(pid: int) -> psutil.Process:
-    (model,) = [child for child in psutil.Process(pid).children() if "bridge.model_process" in child.cmdline()]
-    return model
-
-
 async def test_a_bridge_whose_model_is_killed_ends_and_loses_nothing(
     topics: Topics, artifact: Path, start_process: StartProcess
 ) -> None:
@@ -112,7 +107,7 @@ async def test_a_bridge_whose_model_is_killed_ends_and_loses_nothing(
     await topics.produce(deployment.transactions, *[transaction() for _ in range(2_000)])
     await deployment.wait_for_answers(100)
 
-    _model_of(process.pid).kill()
+    model_of(process).kill()
 
     assert await process.wait_for_end() == 1
     assert process.log.splitlines()[-1].startswith("The process that holds the model ended with code -9")
@@ -127,7 +122,7 @@ async def test_a_bridge_that_is_killed_leaves_no_model_behind(
     await deployment.create_topics()
     process = start_process("bridge", "run", **deployment.environment)
     await process.wait_for_log(READY)
-    model = _model_of(process.pid)
+    model = model_of(process)
 
     process.send(signal.SIGKILL)
 
