@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -36,7 +37,7 @@ from app.settings import Settings
 from app.source import ArtifactFiles, artifact_files
 from app.workers import WorkersError, serve_with_workers
 
-_REQUESTS_AT_ONCE = 2  # searches run in threads, and more of them would only wait for each other
+_BATCHES_AT_ONCE = 2  # they run in threads, and more of them would only wait for each other
 
 _log = structlog.get_logger(__name__)
 
@@ -71,11 +72,13 @@ def create_app(
         if workers_directory is None:  # otherwise the next worker needs them
             files.discard()
         scorer = Scorer(artifact, settings.threshold)
-        limiter = anyio.CapacityLimiter(_REQUESTS_AT_ONCE)
-        scoring = ScoringService(scorer, metrics, limiter, files.registered_as)
+        limiter = anyio.CapacityLimiter(_BATCHES_AT_ONCE)
+        searcher = ThreadPoolExecutor(1, thread_name_prefix="search")
+        scoring = ScoringService(scorer, metrics, limiter, searcher, files.registered_as)
         collect_rarely()
-        yield {"scoring": scoring}
-        scoring.is_stopping = True
+        with searcher:
+            yield {"scoring": scoring}
+            scoring.is_stopping = True
 
     app = FastAPI(
         title="Neighborwatch",

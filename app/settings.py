@@ -33,6 +33,6 @@ class Settings(BaseSettings):
         32,
         ge=1,
         description="Requests in hand of a worker beyond which the next is refused with status 503 and Retry-After; "
-        "for the five seconds after a refusal an eighth of it",
+        "while the rush goes on, an eighth of it",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")

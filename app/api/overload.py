@@ -2,7 +2,8 @@
 
 Whoever waits in an endless queue gets an answer too late to be of use, and makes everybody else's late as well. The
 queue behind a burst is gone in a moment, and may be long; one that stays is kept short, as in "Fail at Scale"
-(B. Maurer, ACM Queue 13(8), 2015): for some seconds after a refusal only a small part of the places is given away.
+(B. Maurer, ACM Queue 13(8), 2015): from a refusal on, for as long as the rush goes on, only a small part of the places
+is given away.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.errors import MEDIA_TYPE, Problem
 
 _RETRY_AFTER_SECONDS = 1
-_CROWDED_SECONDS = 5.0
+_RUSH_SECONDS = 5.0
+_BUSY_SHARE = 0.9  # of the time, of one processor; at twice the capacity it is above 0.99
 _CROWDED_PART = 8  # one place in eight: whoever has one of them finds next to nobody before him
 
 
@@ -39,7 +41,7 @@ class ConcurrencyLimit:
         )
         self._problem = problem.model_dump(exclude_none=True)  # once: the model takes longer than all the rest
         self._n_in_hand = 0
-        self._crowded_until = 0.0
+        self._rush: _Rush | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -50,23 +52,24 @@ class ConcurrencyLimit:
         else:
             self._n_in_hand += 1
             try:
-                # Most requests are answered without a pause. Those that have come together are let in together first:
-                # otherwise each would find nobody else in hand, however long the queue behind it is.
-                await asyncio.sleep(0)
                 await self._app(scope, receive, send)
             finally:
-                self._n_in_hand -= 1
+                # Most requests are answered without a pause. Were a place free at once, each of those that have come
+                # together would find nobody in hand, however long the queue: it is free at the loop's next turn.
+                asyncio.get_running_loop().call_soon(self._give_back)
+
+    def _give_back(self) -> None:
+        self._n_in_hand -= 1
 
     def _is_full(self) -> bool:
         if self._n_in_hand < self._max_when_crowded:
             return False
         now = time.monotonic()
-        if now < self._crowded_until:
-            return True
-        if self._n_in_hand < self._max_concurrency:
-            return False
-        self._crowded_until = now + _CROWDED_SECONDS
-        return True
+        if self._rush is not None and self._rush.is_over(now):
+            self._rush = None
+        if self._rush is None and self._n_in_hand >= self._max_concurrency:
+            self._rush = _Rush(now)
+        return self._rush is not None
 
     async def _refuse(self, send: Send, path: str) -> None:
         body = msgspec.json.encode({**self._problem, "instance": path})
@@ -77,3 +80,27 @@ class ConcurrencyLimit:
         ]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+class _Rush:
+    """Goes on for some seconds, and after them for as long as the process was busy all the time.
+
+    What is refused is no sign of it: a client that sends ten requests at once, and nobody else, would have six of them
+    refused for ever. To give all places away again and see costs a hundred late answers each time.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._look(now)
+
+    def is_over(self, now: float) -> bool:
+        """Whether all places can be given away again."""
+        seconds = now - self._looked_at
+        if seconds < _RUSH_SECONDS:
+            return False
+        busy_seconds = time.process_time() - self._processor_seconds
+        self._look(now)
+        return busy_seconds < _BUSY_SHARE * seconds
+
+    def _look(self, now: float) -> None:
+        self._looked_at = now
+        self._processor_seconds = time.process_time()

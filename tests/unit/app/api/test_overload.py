@@ -87,6 +87,9 @@ class _Crowd:
         self._tasks += [asyncio.create_task(self._ask()) for _ in range(count)]
         await asyncio.sleep(0.01)
 
+    def answer_at_once(self) -> None:
+        self._go.set()
+
     async def leave(self) -> None:
         self._go.set()
         await asyncio.gather(*self._tasks)
@@ -129,8 +132,21 @@ async def test_after_a_refusal_one_place_in_eight_is_given_away() -> None:
     assert (crowd.statuses.count(200), crowd.statuses.count(503)) == (16 + 2, 1 + 14)
 
 
-async def test_some_seconds_after_a_refusal_all_places_are_given_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overload, "_CROWDED_SECONDS", 0.02)
+async def test_when_the_rush_is_over_all_places_are_given_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "_RUSH_SECONDS", 0.02)
+    crowd = _Crowd(16)
+    await crowd.come(17)
+    await crowd.leave()
+    await asyncio.sleep(0.5)
+    await crowd.come(16)
+    await crowd.leave()
+
+    assert crowd.statuses.count(200) == 32
+
+
+async def test_a_rush_goes_on_while_the_process_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "_RUSH_SECONDS", 0.02)
+    monkeypatch.setattr(overload, "_BUSY_SHARE", 0.0)  # the test's process is as busy as the machine lets it be
     crowd = _Crowd(16)
     await crowd.come(17)
     await crowd.leave()
@@ -138,7 +154,15 @@ async def test_some_seconds_after_a_refusal_all_places_are_given_away_again(monk
     await crowd.come(16)
     await crowd.leave()
 
-    assert crowd.statuses.count(200) == 32
+    assert crowd.statuses.count(200) == 16 + 2
+
+
+async def test_those_who_come_together_are_counted_together_however_quick_the_answers() -> None:
+    crowd = _Crowd(4)
+    crowd.answer_at_once()
+    await crowd.come(6)
+
+    assert (crowd.statuses.count(200), crowd.statuses.count(503)) == (4, 2)
 
 
 async def test_each_refusal_is_counted() -> None:

@@ -1,8 +1,10 @@
 """The service's answers."""
 
+import dataclasses
 import json
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +288,7 @@ async def test_others_are_answered_while_a_score_is_computed(application: FastAP
     scorer = _HeldScorer(load_artifact(artifact))
     async with application.router.lifespan_context(application) as state:
         assert state is not None
-        held = ScoringService(scorer, state["scoring"].metrics, anyio.CapacityLimiter(1))
+        held = dataclasses.replace(state["scoring"], scorer=scorer)
         transport = httpx.ASGITransport(_with_state(application, held))
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
@@ -305,9 +307,9 @@ async def test_what_takes_no_search_is_answered_without_a_thread(application: Fa
     features = dict.fromkeys(artifact.manifest.feature_names, 0.0)
     async with application.router.lifespan_context(application) as state:
         assert state is not None
-        no_threads = anyio.CapacityLimiter(1)
-        no_threads.acquire_on_behalf_of_nowait("nobody")
-        scoring = ScoringService(Scorer(artifact), state["scoring"].metrics, no_threads)
+        no_threads = ThreadPoolExecutor(1)
+        no_threads.shutdown()
+        scoring = dataclasses.replace(state["scoring"], scorer=Scorer(artifact), searcher=no_threads)
         transaction = Transaction("t", tuple(features.values()))
 
         prediction = await scoring.score_one(transaction)
