@@ -1,4 +1,4 @@
-"""`python -m benchmarks scoring | bridge | latency | rest | backlog | all [--quick]`; `table` rewrites the table."""
+"""`python -m benchmarks NAME [--quick]` measures, NAME being one of them or all; `table` rewrites the tables."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import backlog, bridge_throughput, figures, latency, rest, scoring, table
+from benchmarks import backlog, bridge_throughput, figures, latency, overload, rest, scoring, table
 from benchmarks.machine import busy_percent
 from benchmarks.progress import tell
 
@@ -19,6 +19,7 @@ _BENCHMARKS = {
     "bridge": bridge_throughput.run,
     "latency": latency.run,
     "rest": rest.run,
+    "overload": overload.run,
     "backlog": backlog.run,
 }
 

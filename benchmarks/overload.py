@@ -1,58 +1,64 @@
-"""`python -m benchmarks.overload`: what the service does with twice as many requests as it can answer.
+"""What the service does with more requests than it can answer.
 
 First its capacity, asked by connections that never wait for anything but their answer. Then requests that come when
-they are due, whether others have been answered or not, at half, nine tenths and twice the capacity. A latency counts
-from the moment that a request was due.
+they are due, whether others have been answered or not: half of the capacity, nine tenths, twice, four times, and half
+again. A latency counts from the moment that a request was due.
 """
 
-import argparse
 import asyncio
-import csv
-import json
-import sys
-import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import cast
 
-import httpx
 import numpy as np
 import psutil
 import uvloop
 
-from app.scoring.manifest import read_manifest
-from app.settings import Settings
-from benchmarks.machine import ROOT, clean_environment
-from bridge.embedded import HOST, end_tied, free_port, start_tied
+from benchmarks import rest
+from benchmarks.figures import Ratio, Recorder, Result
+from benchmarks.machine import commit, machine, now
+from benchmarks.progress import rounds, tell
+from benchmarks.workload import prepare
+from bridge.embedded import HOST
 
-_ARTIFACT = ROOT / "model_artifacts" / "default"
+CAPACITY = "the capacity"
+HALF, TWICE = "half of it", "twice as many"
+LOADS = {HALF: 0.5, "nine tenths of it": 0.9, TWICE: 2.0, "four times as many": 4.0, "then half of it again": 0.5}
+ANSWERED, REFUSED, P50, P99, MEMORY = "answered", "refused", "p50 of answers", "p99 of answers", "memory"
+
 _CONNECTIONS = 32
 _MOST_CONNECTIONS = 1_000
-_START_SECONDS = 60.0
 _OK, _REFUSED = 200, 503
+
+
+class OverloadError(Exception):
+    """The service gave an answer that it must not give."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rounds, and how long each load lasts."""
+
+    rounds: int
+    seconds: float
+
+
+_FULL = Plan(rounds=3, seconds=20)
+_QUICK = Plan(rounds=1, seconds=5)
 
 
 @dataclass
 class _Answers:
-    """What came back: milliseconds by status, and how many found no connection."""
+    """What came back: milliseconds of the answers, how many had which status, and how many found no connection."""
 
-    milliseconds: dict[int, list[float]] = field(default_factory=lambda: {_OK: [], _REFUSED: []})
+    milliseconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     n_without_retry_after: int = 0
     n_not_sent: int = 0
-    seconds: float = 0.0
-
-    @property
-    def n(self) -> int:
-        return self.statuses.total()
-
-    def percentile(self, status: int, percent: float) -> float:
-        return float(np.percentile(self.milliseconds[status] or [np.nan], percent))
 
 
 class _Connection(asyncio.Protocol):
@@ -102,17 +108,17 @@ class _Client:
         """As fast as answers come."""
         self._never_waits = True
         await self._connect(_CONNECTIONS)
-        answers = await self._during(seconds, asyncio.create_task(asyncio.sleep(seconds)))
+        answers = await self._during(asyncio.create_task(asyncio.sleep(seconds)))
         self._never_waits = False
         return answers
 
     async def ask_when_due(self, rate_per_second: float, seconds: float) -> _Answers:
         """At this rate, whatever becomes of it."""
         await self._connect(_MOST_CONNECTIONS)
-        return await self._during(seconds, asyncio.create_task(self._send_when_due(rate_per_second, seconds)))
+        return await self._during(asyncio.create_task(self._send_when_due(rate_per_second, seconds)))
 
-    async def _during(self, seconds: float, sending: "asyncio.Task[None]") -> _Answers:
-        answers = self._answers = _Answers(seconds=seconds)
+    async def _during(self, sending: "asyncio.Task[None]") -> _Answers:
+        answers = self._answers = _Answers()
         if self._never_waits:
             while self._idle:
                 self._idle.popleft().send(next(self._requests), time.perf_counter())
@@ -147,7 +153,8 @@ class _Client:
     def answered(self, connection: _Connection, status: int, due_at: float, *, has_retry_after: bool) -> None:
         now = time.perf_counter()
         self._answers.statuses[status] += 1
-        self._answers.milliseconds.setdefault(status, []).append(1e3 * (now - due_at))
+        if status == _OK:
+            self._answers.milliseconds.append(1e3 * (now - due_at))
         self._answers.n_without_retry_after += status == _REFUSED and not has_retry_after
         if self._never_waits:
             connection.send(next(self._requests), now)
@@ -155,76 +162,72 @@ class _Client:
             self._idle.append(connection)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long each part lasts (20)")
-    parser.add_argument("--max-concurrency", type=int, default=Settings.model_fields["max_concurrency"].default)
-    parser.add_argument("--capacity", type=float, help="requests/s that it can answer, instead of measuring them")
-    parsed = parser.parse_args()
-    with _serving(parsed.max_concurrency) as (process, port):
-        uvloop.run(_measure(process, port, parsed.seconds, parsed.capacity))
-    return 0
-
-
-async def _measure(process: psutil.Process, port: int, seconds: float, given_capacity: float | None) -> None:
-    client = _Client(port, _requests())
-    await client.ask_without_pause(seconds / 4)  # until everything is warm
-    capacity = given_capacity or (await client.ask_without_pause(seconds)).statuses[_OK] / seconds
-    print(f"capacity: {capacity:,.0f} requests/s on {_CONNECTIONS} connections")
-    for name, factor in (("half", 0.5), ("nine tenths of", 0.9), ("twice", 2.0), ("half again", 0.5)):
-        before = process.memory_info().rss
-        answers = await client.ask_when_due(factor * capacity, seconds)
-        after = process.memory_info().rss
-        print(_line(f"{name} the capacity" if factor != 0.5 or name == "half" else name, answers, before, after))
-
-
-def _line(name: str, answers: _Answers, before: int, after: int) -> str:
-    others = {status: count for status, count in answers.statuses.items() if status not in (_OK, _REFUSED)}
-    return (
-        f"{name}: {(answers.n + answers.n_not_sent) / answers.seconds:,.0f} requests/s asked, "
-        f"{answers.statuses[_OK] / answers.seconds:,.0f} answered: p50 {answers.percentile(_OK, 50):.1f} ms, "
-        f"p99 {answers.percentile(_OK, 99):.1f} ms; {answers.statuses[_REFUSED] / answers.seconds:,.0f} refused: "
-        f"p99 {answers.percentile(_REFUSED, 99):.1f} ms, {answers.n_without_retry_after} without Retry-After; "
-        f"{answers.n_not_sent} not sent; other answers: {others or 'none'}; "
-        f"memory {before / 1e6:.0f} MB, then {after / 1e6:.0f} MB"
+def run(work: Path, *, is_quick: bool) -> Result:
+    plan = _QUICK if is_quick else _FULL
+    tell("overload: preparing the model and the transactions")
+    workload = prepare(work)
+    service = rest.ours(workload, work)
+    requests = [
+        b"POST /score HTTP/1.1\r\nhost: service\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        % (len(body), body)
+        for body in service.bodies.read_bytes().splitlines()
+    ]
+    recorder = Recorder()
+    for _ in rounds(plan.rounds, "overload"):
+        with rest.serving(service) as process:
+            client = _Client(service.port, requests)
+            uvloop.run(_measure(client, psutil.Process(process.pid), plan.seconds, recorder))
+    return Result(
+        benchmark="overload",
+        made_at=now(),
+        commit=commit(),
+        is_quick=is_quick,
+        machine=machine() | {"connections": _MOST_CONNECTIONS},
+        data_set=workload.data_set,
+        contestants={service.name: dict(service.versions)},
+        figures=recorder.figures(),
+        ratios=[
+            _ratio(recorder, "`POST /score`, p99 of what is answered under overload", P99, must=2.0, aim=1.5),
+            _ratio(recorder, "`POST /score`, memory under overload", MEMORY, must=1.05, aim=1.02),
+        ],
+        notes=recorder.notes,
     )
 
 
-def _requests() -> list[bytes]:
-    features = read_manifest(_ARTIFACT).feature_names
-    with (ROOT / "data" / "sample_transactions.csv").open(encoding="utf-8", newline="") as file:
-        bodies = [json.dumps({name: float(row[name]) for name in features}).encode() for row in csv.DictReader(file)]
-    return [
-        b"POST /score HTTP/1.1\r\nhost: service\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-        % (len(body), body)
-        for body in bodies
-    ]
+def _ratio(recorder: Recorder, name: str, figure: str, *, must: float, aim: float) -> Ratio:
+    return Ratio(
+        name=name,
+        spread=recorder.ratio((figure, TWICE), (figure, HALF)),
+        must=must,
+        aim=aim,
+        better="less",
+        compared="twice the capacity / half of it",
+    )
 
 
-@contextmanager
-def _serving(max_concurrency: int) -> Iterator[tuple[psutil.Process, int]]:
-    port = free_port()
-    settings = {"APP_PORT": str(port), "APP_ARTIFACT": str(_ARTIFACT), "APP_MAX_CONCURRENCY": str(max_concurrency)}
-    with tempfile.TemporaryDirectory(prefix="neighborwatch-overload-") as work, (Path(work) / "log").open("wb") as log:
-        command = [sys.executable, "-m", "app", "serve"]
-        process = start_tied(command, log.fileno(), {**clean_environment(), **settings}, directory=ROOT)
-        try:
-            _wait_until_ready(port)
-            yield psutil.Process(process.pid), port
-        finally:
-            end_tied(process, 5)
+async def _measure(client: "_Client", process: psutil.Process, seconds: float, recorder: Recorder) -> None:
+    await client.ask_without_pause(seconds / 4)  # until everything is warm
+    capacity = (await client.ask_without_pause(seconds)).statuses[_OK] / seconds
+    tell(f"    {CAPACITY}: {capacity:,.0f} {rest.UNIT}")
+    recorder.add(ANSWERED, CAPACITY, capacity, rest.UNIT)
+    for load, factor in LOADS.items():
+        answers = await client.ask_when_due(factor * capacity, seconds)
+        _verify(answers)
+        answered, refused = (answers.statuses[status] / seconds for status in (_OK, _REFUSED))
+        p50, p99 = (float(np.percentile(answers.milliseconds, percent)) for percent in (50, 99))
+        tell(f"    {load}: {answered:,.0f} answered, p50 {p50:.1f} ms, p99 {p99:.1f} ms; {refused:,.0f} refused")
+        recorder.add(ANSWERED, load, answered, rest.UNIT)
+        recorder.add(REFUSED, load, refused, rest.UNIT)
+        recorder.add(P50, load, p50, "ms")
+        recorder.add(P99, load, p99, "ms")
+        recorder.add(MEMORY, load, process.memory_info().rss / 1e6, "MB")
+        if answers.n_not_sent:
+            recorder.notes.append(f"{load}: {answers.n_not_sent} requests found no connection and were not sent.")
 
 
-def _wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"http://{HOST}:{port}/health/ready").is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.1)
-    raise TimeoutError("The service did not become ready.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _verify(answers: _Answers) -> None:
+    others = set(answers.statuses) - {_OK, _REFUSED}
+    if others:
+        raise OverloadError(f"The service answered with {others}.")
+    if answers.n_without_retry_after:
+        raise OverloadError(f"{answers.n_without_retry_after} refusals say nothing of when to come again.")

@@ -86,7 +86,7 @@ def run(work: Path, *, is_quick: bool) -> Result:
     with contextlib.ExitStack() as stack:
         for service in services:
             tell(f"rest: starting {service.name}")
-            stack.enter_context(_serving(service))
+            stack.enter_context(serving(service))
         for _ in rounds(plan.rounds, "rest"):
             for service in services:
                 answer = _load(wrk, service, plan.seconds)
@@ -110,13 +110,20 @@ def run(work: Path, *, is_quick: bool) -> Result:
     )
 
 
-def _services(workload: Workload, work: Path, notes: list[str]) -> Iterator[Service]:
+def ours(workload: Workload, work: Path) -> Service:
+    """The service of this project, and the transactions that it is asked for."""
     bodies = work / "bodies.jsonl"
     bodies.write_bytes(b"\n".join(workload.bodies(_BODIES)) + b"\n")
-    own = versions("fastapi", "uvicorn", "httptools", "uvloop", "pydantic")
     port = free_port()
     settings = {"APP_ARTIFACT": str(workload.artifact), "APP_PORT": str(port), "APP_LOG_LEVEL": "warning"}
-    yield Service(OURS, [sys.executable, "-m", "app", "serve"], settings, port, "/score", bodies, own)
+    own = versions("fastapi", "uvicorn", "httptools", "uvloop", "pydantic")
+    return Service(OURS, [sys.executable, "-m", "app", "serve"], settings, port, "/score", bodies, own)
+
+
+def _services(workload: Workload, work: Path, notes: list[str]) -> Iterator[Service]:
+    service = ours(workload, work)
+    yield service
+    bodies, own = service.bodies, service.versions
     names = json.dumps(list(workload.feature_names))
     for name, metrics in ((EMPTY_METRICS, "ours"), (EMPTY, "none"), (EMPTY_LIBRARY, "library")):
         port = free_port()
@@ -167,7 +174,12 @@ def _inference(row: list[float]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _serving(service: Service) -> Iterator[None]:
+def serving(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+    """While the context lasts, its server, which answers.
+
+    Raises:
+        ServiceError: it does not.
+    """
     log = service.bodies.with_name(f"{service.port}.log")
     with log.open("wb") as output:
         process = start_tied(service.command, output.fileno(), clean_environment(**service.settings), directory=ROOT)
@@ -178,7 +190,7 @@ def _serving(service: Service) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServiceError(f"{service.name} does not answer: {tail(log, 5)}")
             time.sleep(0.2)
-        yield
+        yield process
     finally:
         end_tied(process, 5)
 

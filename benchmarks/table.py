@@ -1,12 +1,15 @@
-"""The README's table of figures, made from the results: `python -m benchmarks table` rewrites it."""
+"""Tables of figures in documents, made from the results: `python -m benchmarks table` rewrites them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from benchmarks import overload
 from benchmarks.figures import RESULTS, Ratio, Result, read
 from benchmarks.machine import ROOT
 
 README = ROOT / "README.md"
-BENCHMARKS = ("scoring", "bridge", "latency", "rest", "backlog")
+OPERATIONS = ROOT / "docs" / "operations.md"
+BENCHMARKS = ("scoring", "bridge", "latency", "rest", "overload", "backlog")
 
 _BEGIN = "<!-- benchmarks: made by `python -m benchmarks table` -->"
 _END = "<!-- end of benchmarks -->"
@@ -20,24 +23,42 @@ def of(results: Sequence[Result]) -> str:
 
 
 def block(text: str) -> str:
-    """The part of a README between the markers."""
+    """The part of a document between the markers."""
     return text[text.index(_BEGIN) + len(_BEGIN) : text.index(_END)].strip()
 
 
-def expected() -> str:
-    """What has to stand between the markers."""
+def expected(document: Path) -> str:
+    """What has to stand between its markers."""
+    return _loads() if document == OPERATIONS else _comparisons()
+
+
+def rewrite() -> None:
+    """Put the tables into the documents."""
+    for document in (README, OPERATIONS):
+        text = document.read_text(encoding="utf-8")
+        before, _, rest = text.partition(_BEGIN)
+        after = rest.partition(_END)[2]
+        document.write_text(f"{before}{_BEGIN}\n{expected(document)}\n{_END}{after}", encoding="utf-8")
+
+
+def _comparisons() -> str:
     results = [read(name) for name in BENCHMARKS if (RESULTS / f"{name}.json").exists()]
     if not results:
         return "No result is kept yet: `make bench` makes one."
     return "\n\n".join([of(results), *_sentences(results)])
 
 
-def rewrite() -> None:
-    """Put the table into the README."""
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    README.write_text(f"{before}{_BEGIN}\n{expected()}\n{_END}{after}", encoding="utf-8")
+def _loads() -> str:
+    """What the service made of each load, the medians."""
+    result = read("overload")
+    medians = {(figure.contestant, figure.name): _short(figure.spread.median) for figure in result.figures}
+    columns = (overload.ANSWERED, overload.REFUSED, overload.P50, overload.P99, overload.MEMORY)
+    lines = ["| asked for | answered/s | refused/s | p50 | p99 | memory |", "|---|---|---|---|---|---|"]
+    for load in (overload.CAPACITY, *overload.LOADS):
+        answered, refused, p50, p99, memory = (medians.get((load, column), "") for column in columns)
+        latencies = f"{p50} ms | {p99} ms | {memory} MB" if p50 else " | | "
+        lines.append(f"| {load} | {answered} | {refused or 0} | {latencies} |")
+    return "\n".join(lines)
 
 
 def _line(ratio: Ratio) -> str:
