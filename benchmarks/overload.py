@@ -48,7 +48,7 @@ class Plan:
 
 
 _FULL = Plan(rounds=3, seconds=20)
-_QUICK = Plan(rounds=1, seconds=5)
+_QUICK = Plan(rounds=1, seconds=3)
 
 
 @dataclass
