@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from app.api.dependencies import ScoringService
 from app.metrics import Metrics
-from app.scoring.artifact import load_artifact
+from app.scoring.artifact import Artifact, load_artifact
 from app.scoring.prediction import Prediction
 from app.scoring.scorer import Scorer
 from app.scoring.transaction import Transaction
@@ -275,8 +275,10 @@ def test_no_body_breaks_it(client: httpx.Client, body: bytes | str) -> None:
 class _HeldScorer(Scorer):
     """Scores when it is let go, so that a test can look at what else goes on."""
 
-    started = threading.Event()
-    released = threading.Event()
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact)
+        self.started = threading.Event()
+        self.released = threading.Event()
 
     def score(self, transactions: Sequence[Transaction]) -> list[Prediction]:
         self.started.set()
@@ -300,6 +302,22 @@ async def test_others_are_answered_while_a_score_is_computed(application: FastAP
             assert (await client.get("/health/live")).status_code == 200
 
             scorer.released.set()
+
+
+async def test_what_takes_no_search_does_not_wait_until_a_search_has_ended(application: FastAPI) -> None:
+    artifact = load_artifact(Path("model_artifacts/default"))
+    n_features = len(artifact.manifest.feature_names)
+    certified, searched = Transaction("c", (0.0,) * n_features), Transaction("s", (1e6,) * n_features)
+    scorer = _HeldScorer(artifact)
+    async with application.router.lifespan_context(application) as state, anyio.create_task_group() as group:
+        assert state is not None
+        scoring = dataclasses.replace(state["scoring"], scorer=scorer)
+        group.start_soon(scoring.score_one, searched)
+        await anyio.to_thread.run_sync(scorer.started.wait, 60)
+
+        assert (await scoring.score_one(certified)).method == "certified"
+
+        scorer.released.set()
 
 
 async def test_what_takes_no_search_is_answered_without_a_thread(application: FastAPI) -> None:
