@@ -48,7 +48,7 @@ class Plan:
 
 
 _FULL = Plan(rounds=3, seconds=20)
-_QUICK = Plan(rounds=1, seconds=3)
+_QUICK = Plan(rounds=1, seconds=6)  # of less, the moment in which a rush begins is more than one in a hundred
 
 
 @dataclass
