@@ -60,8 +60,10 @@ class ScoringService:
         return prediction
 
     async def _searched(self, transaction: Transaction) -> Prediction:
+        is_next = self._last_search is None or self._last_search.done()
         search = self._last_search = self.searcher.submit(self.scorer.score, [transaction])
-        self._let_threads_on()
+        if is_next:  # otherwise it cannot be over in a moment, and those behind this one would wait for nothing
+            self._let_threads_on()
         (prediction,) = search.result() if search.done() else await asyncio.wrap_future(search)
         return prediction
 
@@ -72,8 +74,9 @@ class ScoringService:
         a search needs it dozens of times: one of 1 ms took 15 to 40. So the loop waits for it, as long as most take;
         what takes longer gets its turn again after the next answer. The thread is there to make that wait end.
         """
-        if self._last_search is not None and not self._last_search.done():
-            concurrent.futures.wait([self._last_search], _WAIT_FOR_SEARCH_SECONDS)
+        search = self._last_search
+        if search is not None and not search.done():
+            concurrent.futures.wait([search], _WAIT_FOR_SEARCH_SECONDS)
         elif self.limiter.borrowed_tokens:
             time.sleep(_WAIT_FOR_BATCH_SECONDS)
 
