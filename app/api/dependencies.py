@@ -1,4 +1,4 @@
-"""What the routes ask for: the scorer that the lifespan loaded, in a thread of its own."""
+"""What the routes ask for: the scorer that the lifespan loaded, at once or in a thread."""
 
 import asyncio
 import concurrent.futures

@@ -122,39 +122,34 @@ async def test_a_burst_that_fits_is_let_in_whole() -> None:
     assert crowd.statuses == [200] * 16
 
 
-async def test_after_a_refusal_one_place_in_eight_is_given_away() -> None:
+async def _rush_then_burst(pause_seconds: float) -> list[int]:
+    """The statuses of 17 that come for 16 places, and after a pause of 16 more."""
     crowd = _Crowd(16)
     await crowd.come(17)
     await crowd.leave()
+    await asyncio.sleep(pause_seconds)
     await crowd.come(16)
     await crowd.leave()
+    return crowd.statuses
 
-    assert (crowd.statuses.count(200), crowd.statuses.count(503)) == (16 + 2, 1 + 14)
+
+async def test_after_a_refusal_one_place_in_eight_is_given_away() -> None:
+    statuses = await _rush_then_burst(pause_seconds=0)
+
+    assert (statuses.count(200), statuses.count(503)) == (16 + 2, 1 + 14)
 
 
 async def test_when_the_rush_is_over_all_places_are_given_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "_RUSH_SECONDS", 0.02)
-    crowd = _Crowd(16)
-    await crowd.come(17)
-    await crowd.leave()
-    await asyncio.sleep(0.5)
-    await crowd.come(16)
-    await crowd.leave()
 
-    assert crowd.statuses.count(200) == 32
+    assert (await _rush_then_burst(pause_seconds=0.5)).count(200) == 32
 
 
 async def test_a_rush_goes_on_while_the_process_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "_RUSH_SECONDS", 0.02)
     monkeypatch.setattr(overload, "_BUSY_SHARE", 0.0)  # the test's process is as busy as the machine lets it be
-    crowd = _Crowd(16)
-    await crowd.come(17)
-    await crowd.leave()
-    await asyncio.sleep(0.03)
-    await crowd.come(16)
-    await crowd.leave()
 
-    assert crowd.statuses.count(200) == 16 + 2
+    assert (await _rush_then_burst(pause_seconds=0.03)).count(200) == 16 + 2
 
 
 async def test_those_who_come_together_are_counted_together_however_quick_the_answers() -> None:
